@@ -1,0 +1,1 @@
+"""What may run, and how it is run: allowlists, the sandbox's assembly, processes."""

@@ -1,0 +1,1 @@
+"""The coordinator, seen from here: a port, and the client that speaks the contract's dialect."""
