@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Bind", "Limits", "RunPaths", "RunSpec"]
+__all__ = [
+    "JOB_VIEW",
+    "Bind",
+    "JobView",
+    "Limits",
+    "RunFiles",
+    "RunPaths",
+    "RunSpec",
+    "files_of",
+    "host_view",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +30,10 @@ class Bind:
 class Limits:
     """What a run may use. Sizes in MiB, times in seconds.
 
-    `memory_mb` bounds resident memory (cgroup or watchdog); the address-space backstop is derived
+    `memory_mb` bounds the memory in use (cgroup or watchdog); the address-space backstop is derived
     from it and is never set for GPU runs. `output_mb` bounds what the run writes below its writable
-    folders together; `log_mb` bounds its log; `file_mb` any single file (RLIMIT_FSIZE).
+    folders together; `log_mb` bounds its log; a single file is bounded a little above the larger of the
+    two (RLIMIT_FSIZE). `nice` is the niceness that the command gets, not an increment.
     """
 
     time_s: float
@@ -42,7 +53,8 @@ class Limits:
 class RunPaths:
     """Where a run lives on the host. All absolute; all but `control` belong to the job's workspace.
 
-    `control` holds what the job must never see: `run-<n>.lock`, `run-<n>.status`, `task-<n>.json`.
+    `log` is the file `exec.log`. `control` is a folder with what the job must never see:
+    `run-<n>.lock`, `run-<n>.status`, `task-<n>.json`.
     """
 
     work: Path
@@ -50,6 +62,56 @@ class RunPaths:
     output: Path
     log: Path
     control: Path
+
+    def lock_of(self, run: int) -> Path:
+        """Name the file whose lock is held for as long as anything of this run lives."""
+        return self.control / f"run-{run}.lock"
+
+    def status_of(self, run: int) -> Path:
+        """Name the file with the launch's facts, the sandbox's process id and the exit code."""
+        return self.control / f"run-{run}.status"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """The job's three folders as its command sees them."""
+
+    work: str
+    input: str
+    output: str
+
+
+JOB_VIEW = JobView(work="/job/work", input="/job/input", output="/job/output")
+"""The same for every job, so that nothing on the host shows through."""
+
+
+def host_view(paths: RunPaths) -> JobView:
+    """Return the view of a command that runs without a sandbox."""
+    return JobView(work=str(paths.work), input=str(paths.input), output=str(paths.output))
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """What looking at a run, waiting for it and stopping it need: no secrets, and nothing of its command."""
+
+    lock: Path
+    status: Path
+    log: Path
+    work: Path
+    output: Path
+    cgroup: Path | None = None
+
+
+def files_of(paths: RunPaths, run: int, cgroup: Path | None = None) -> RunFiles:
+    """Name a run's files; after a restart this needs the workspace and the run's number alone."""
+    return RunFiles(
+        lock=paths.lock_of(run),
+        status=paths.status_of(run),
+        log=paths.log,
+        work=paths.work,
+        output=paths.output,
+        cgroup=cgroup,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +134,15 @@ class RunSpec:
     gpu: bool = False
     devices: tuple[str, ...] = ()
     binds: tuple[Bind, ...] = ()
-    secret_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret_env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     stdout: Path | None = None
 
     @property
     def lock(self) -> Path:
         """The file whose lock is held for as long as anything in the sandbox lives."""
-        return self.paths.control / f"run-{self.run}.lock"
+        return self.paths.lock_of(self.run)
 
     @property
     def status(self) -> Path:
         """The file in which bubblewrap leaves its child's process id and exit code."""
-        return self.paths.control / f"run-{self.run}.status"
+        return self.paths.status_of(self.run)

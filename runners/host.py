@@ -1,0 +1,174 @@
+"""What this machine offers for running jobs: programs, system folders, the sandbox's abilities.
+
+Probed once at start. The facts are data, so that the assembly of a sandbox is a pure function of them.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from runners.run import Bind
+
+__all__ = ["Backend", "HostProblems", "HostTools", "parse_version", "probe_host", "system_folders"]
+
+Backend = Literal["bwrap", "none"]
+
+_TRUSTED_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_PACKAGES = {
+    "sh": "dash",
+    "choom": "util-linux",
+    "nice": "coreutils",
+    "ionice": "util-linux",
+    "prlimit": "util-linux",
+    "timeout": "coreutils",
+    "env": "coreutils",
+    "setpriv": "util-linux",
+}
+_TOP_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/libx32", "/lib64")
+# Only what programs need to find their libraries, fonts and public certificates. Never /etc/ssl as a whole:
+# /etc/ssl/private would be readable for a job of a daemon that runs as root.
+_ETC = (
+    "/etc/ld.so.cache",
+    "/etc/alternatives",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/fonts",
+    "/etc/localtime",
+    "/etc/nsswitch.conf",
+    "/etc/mime.types",
+    "/etc/OpenCL",
+    "/etc/vulkan",
+)
+_VERSION_MIN = (0, 8)  # Debian 12; --size, --disable-userns and the namespaces in the status are there
+_PROBE_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class HostTools:
+    """Absolute paths of the chain's programs, and facts about the machine.
+
+    `binds` are system folders, read-only; `links` are (target, path) of symbolic links such as /bin -> usr/bin.
+    `nice` is this process's own niceness: the chain adds only what is missing.
+    """
+
+    sh: str
+    choom: str
+    nice: str
+    ionice: str
+    prlimit: str
+    timeout: str
+    env: str
+    setpriv: str
+    bwrap: str | None
+    bwrap_version: tuple[int, ...]
+    binds: tuple[Bind, ...]
+    links: tuple[tuple[str, str], ...]
+    base_nice: int = 0
+
+    @property
+    def backend(self) -> Backend:
+        """Whether runs are sandboxed. Without bubblewrap only where the operator asked for it."""
+        return "none" if self.bwrap is None else "bwrap"
+
+
+@dataclass(frozen=True, slots=True)
+class HostProblems:
+    """Why this machine cannot run jobs, each as a sentence that says what to do."""
+
+    problems: tuple[str, ...]
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """Read `bubblewrap 0.8.0`; () where there is no version in it."""
+    match = re.search(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", text)
+    return tuple(int(part) for part in match.groups() if part is not None) if match else ()
+
+
+def system_folders(root: Path = Path("/")) -> tuple[tuple[Bind, ...], tuple[tuple[str, str], ...]]:
+    """Return what of the system is shown to every job: read-only binds, and links (merged /usr)."""
+    binds: list[Bind] = []
+    links: list[tuple[str, str]] = []
+    for name in _TOP_FOLDERS:
+        path = root / name[1:]
+        if path.is_symlink():
+            links.append((str(path.readlink()), name))
+        elif path.is_dir():
+            binds.append(Bind(path, name))
+    binds.extend(Bind(root / name[1:], name) for name in _ETC if (root / name[1:]).exists())
+    return tuple(binds), tuple(links)
+
+
+def probe_host(
+    backend: Backend = "bwrap", *, extra_binds: Sequence[Bind] = (), search_path: str = _TRUSTED_PATH
+) -> HostTools | HostProblems:
+    """Find the programs and try the sandbox once. Blocks for some milliseconds: call it at start.
+
+    `backend="none"` is for an operator who wants no sandbox and says so; it is never chosen by itself.
+    """
+    found = {name: shutil.which(name, path=search_path) for name in _PACKAGES}
+    problems = [
+        f"{name}: not found in {search_path}; install it: apt install {_PACKAGES[name]}"
+        for name, path in found.items()
+        if path is None
+    ]
+    binds, links = system_folders()
+    tools = {name: path for name, path in found.items() if path is not None}
+    if problems:
+        return HostProblems(tuple(problems))
+    host = HostTools(
+        **tools,
+        bwrap=None,
+        bwrap_version=(),
+        binds=binds + tuple(extra_binds),
+        links=links,
+        base_nice=os.getpriority(os.PRIO_PROCESS, 0),
+    )
+    return host if backend == "none" else _with_bwrap(host, search_path)
+
+
+def _with_bwrap(host: HostTools, search_path: str) -> HostTools | HostProblems:
+    bwrap = shutil.which("bwrap", path=search_path)
+    if bwrap is None:
+        return HostProblems(
+            (f"bwrap: not found in {search_path}; jobs need it as their sandbox: apt install bubblewrap",)
+        )
+    version = parse_version(_run([bwrap, "--version"])[1])
+    if version < _VERSION_MIN:
+        have = ".".join(map(str, version)) or "unknown"
+        return HostProblems((f"{bwrap}: version {have}, 0.8 or newer is needed: apt install bubblewrap",))
+    tried = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
+    tried += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--", "/bin/true"]
+    code, output = _run(tried)
+    if code != 0:
+        return HostProblems(
+            (
+                (
+                    f"{bwrap}: cannot build a sandbox: {output.strip()[:500] or f'exit code {code}'}. "
+                    "Allow user namespaces: sysctl user.max_user_namespaces (not 0), "
+                    "kernel.unprivileged_userns_clone=1 and "
+                    "kernel.apparmor_restrict_unprivileged_userns=0 where they exist"
+                ),
+            )
+        )
+    return replace(host, bwrap=bwrap, bwrap_version=version)
+
+
+def _run(argv: list[str]) -> tuple[int, str]:
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={},
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 255, str(error)
+    return done.returncode, done.stdout[:4096].decode(errors="replace")

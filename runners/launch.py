@@ -1,0 +1,173 @@
+"""Starting a run: at most once, and in such a way that it needs nobody to stay alive."""
+
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from runners import cgroup as cgroups
+from runners.clock import boot_id, boottime_ns, utc_ns
+from runners.host import Backend, HostTools
+from runners.lock import RunError, create_locked
+from runners.opening import open_beneath, open_log, open_status
+from runners.run import RunFiles, RunSpec, files_of
+from runners.sandbox import LOCK_FD, OPTIONS_FD, SANDBOX_LOCK_FD, STATUS_FD, Assembly, assemble
+from runners.status import LaunchFacts, launch_line
+
+__all__ = ["LaunchFailed", "Launched", "launch"]
+
+# What Python ignores or handles for itself goes back to its default in the child.
+_DEFAULT_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGCHLD,
+)
+# Above every descriptor number that the child uses, so that no dup2 there overwrites a source.
+_SOURCE_FD_MIN = 64
+
+
+class LaunchFailed(RunError):
+    """Nothing was started and nothing is left: the run may be tried again once the reason is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A run that was started. `pid` is a child of this process: `timeout`, the sandbox's parent.
+
+    `started_ns` is UTC; `started_boottime_ns` is CLOCK_BOOTTIME of the boot `boot_id`. `backend` and `cgroup`
+    say how the run is kept apart; `cgroup` is what to remove when it has ended.
+    """
+
+    pid: int
+    started_ns: int
+    started_boottime_ns: int
+    boot_id: str
+    backend: Backend
+    files: RunFiles
+    cgroup: Path | None
+
+
+def launch(
+    spec: RunSpec,
+    host: HostTools,
+    *,
+    cgroup_parent: Path | None = None,
+    utc: Callable[[], int] = utc_ns,
+    boottime: Callable[[], int] = boottime_ns,
+) -> Launched:
+    """Start the run and return at once (1 to 2 ms); it goes on when this process dies.
+
+    `cgroup_parent` is a cgroup v2 folder that `cgroup.problem_with` found usable, or None.
+
+    Raises:
+        AlreadyStarted: this run was started before, or a start was tried.
+        LaunchFailed: something is missing; nothing was started.
+        ValueError: the specification holds something that must not be started.
+
+    """
+    group = None if cgroup_parent is None else cgroup_parent / spec.name
+    assembly = assemble(spec, host, cgroup=group)
+    this_boot = boot_id()
+    with ExitStack() as opened:
+        locks = create_locked(spec.lock)  # first of all: from here on, nobody else starts this run
+        for fd in locks:
+            opened.callback(os.close, fd)
+        try:
+            log = _closing(opened, open_log(spec.paths.log))
+            status = _closing(opened, open_status(spec.status))
+            output = (
+                log if spec.stdout is None else _closing(opened, open_beneath(spec.paths.work, _inside(spec)))
+            )
+            facts = LaunchFacts(utc(), boottime(), this_boot, os.fstat(log).st_size)
+            os.write(status, launch_line(facts))
+            if cgroup_parent is not None:
+                cgroups.create(cgroup_parent, spec.name, spec.limits)
+            null = _closing(opened, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            targets = {
+                0: null,
+                1: output,
+                2: log,
+                LOCK_FD: locks[0],
+                SANDBOX_LOCK_FD: locks[1],
+                STATUS_FD: status,
+            }
+            with _options_pipe(assembly.options) as options:
+                pid = _spawn(assembly, {**targets, OPTIONS_FD: options})
+        except (OSError, ValueError) as error:
+            _undo(spec, group)
+            if isinstance(error, ValueError):
+                raise
+            raise LaunchFailed(f"{spec.name}: cannot start: {error}") from error
+    return Launched(
+        pid=pid,
+        started_ns=facts.at_ns,
+        started_boottime_ns=facts.boottime_ns,
+        boot_id=this_boot,
+        backend=host.backend,
+        files=files_of(spec.paths, spec.run, group),
+        cgroup=group,
+    )
+
+
+def _undo(spec: RunSpec, group: Path | None) -> None:
+    """Leave nothing of a launch that started nothing; the lock goes last."""
+    if group is not None:
+        cgroups.remove(group)
+    spec.status.unlink(missing_ok=True)
+    spec.lock.unlink()
+
+
+def _closing(opened: ExitStack, fd: int) -> int:
+    opened.callback(os.close, fd)
+    return fd
+
+
+def _inside(spec: RunSpec) -> PurePosixPath:
+    """Return `stdout` relative to work/."""
+    assert spec.stdout is not None
+    path = PurePosixPath(spec.stdout)
+    return path.relative_to(spec.paths.work) if path.is_absolute() else path
+
+
+@contextmanager
+def _options_pipe(options: bytes) -> Generator[int]:
+    """Yield the reading end of a pipe that holds `options`: gone once read, and never swapped to a disk."""
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        try:
+            if len(options) > fcntl.fcntl(write_fd, fcntl.F_GETPIPE_SZ):
+                fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, len(options))
+            if options and os.write(write_fd, options) != len(options):
+                raise OSError("the sandbox's options do not fit into a pipe: less environment")
+        finally:
+            os.close(write_fd)
+        os.set_blocking(read_fd, True)
+        yield read_fd
+    finally:
+        os.close(read_fd)
+
+
+def _spawn(assembly: Assembly, targets: dict[int, int]) -> int:
+    """Start the chain as the leader of a session of its own, with exactly these descriptors."""
+    with ExitStack() as copies:
+        actions: list[tuple[int, int, int]] = []
+        for target, source in targets.items():
+            high = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _SOURCE_FD_MIN)
+            copies.callback(os.close, high)
+            actions.append((os.POSIX_SPAWN_DUP2, high, target))
+        # Not subprocess: no object here owns the child, which is to outlive this process.
+        return os.posix_spawn(
+            assembly.argv[0],
+            assembly.argv,
+            assembly.env,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )

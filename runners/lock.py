@@ -1,0 +1,70 @@
+"""Liveness without process ids: a lock that lives exactly as long as the run does.
+
+Process ids are reused, locks are not. The launcher opens the lock file twice and takes a shared flock on
+each open file. One goes to the sandbox (`bwrap --sync-fd`): it is held until the last process inside is gone.
+The other stays with `timeout`, outside: a job that got at the first one through its process 1 and unlocked
+it would still be seen. Held by anybody = alive; free = all dead, the status file is final.
+"""
+
+import fcntl
+import os
+from enum import Enum
+from pathlib import Path
+
+__all__ = ["AlreadyStarted", "LockState", "RunError", "create_locked", "look"]
+
+
+class RunError(Exception):
+    """Anything that starting a run raises for the world's state."""
+
+
+class AlreadyStarted(RunError):
+    """A run's lock file exists, so it was started before, or a start was tried: never start it twice."""
+
+
+class LockState(Enum):
+    """What a look at the lock file tells."""
+
+    ABSENT = "absent"
+    HELD = "held"
+    FREE = "free"
+
+
+def create_locked(path: Path) -> tuple[int, int]:
+    """Create the lock file and return two locked descriptors of it; the caller closes both.
+
+    Raises:
+        AlreadyStarted: the file exists.
+        OSError: it cannot be created.
+
+    """
+    try:
+        first = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise AlreadyStarted(
+            f"{path}: exists, so this run was started before; look at it, or start a new run"
+        ) from None
+    try:
+        second = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        os.close(first)
+        raise
+    # Shared and blocking: somebody who looks holds the lock for microseconds.
+    fcntl.flock(first, fcntl.LOCK_SH)
+    fcntl.flock(second, fcntl.LOCK_SH)
+    return first, second
+
+
+def look(path: Path) -> LockState:
+    """Tell whether anybody holds the lock. Two lookers at the same instant may see each other: look again."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return LockState.ABSENT
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return LockState.HELD
+    finally:
+        os.close(fd)
+    return LockState.FREE

@@ -1,0 +1,128 @@
+"""Processes of a run: found through the status file, held by pidfds, never trusted by number alone.
+
+A process id from the status file means something only while the run's lock is held. What it names is opened as
+a pidfd first and checked after that, so that a reused number cannot slip in between (pidfd_open(2)).
+"""
+
+import os
+import select
+import signal
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runners.lock import LockState, look
+from runners.run import RunFiles
+from runners.status import Status, read_status
+
+__all__ = ["children_of", "ended", "init_pidfd", "parent_of", "send", "signal_command"]
+
+_PROC = Path("/proc")
+# The process may be gone at any moment; then its files are not there, or reading them says so.
+_GONE = (FileNotFoundError, ProcessLookupError)
+
+
+@contextmanager
+def init_pidfd(files: RunFiles) -> Generator[tuple[int, int] | None]:
+    """Yield (process id, pidfd) of the sandbox's process 1, or None if it cannot be had.
+
+    Without a sandbox: of the recording shell. Killing it kills everything in the sandbox (pid_namespaces(7)).
+    """
+    status = read_status(files.status)
+    pid = status.child_pid
+    if pid is None:
+        yield None
+        return
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
+        yield (pid, pidfd) if _is_ours(pid, status, files) and not ended(pidfd) else None
+    finally:
+        os.close(pidfd)
+
+
+def _is_ours(pid: int, status: Status, files: RunFiles) -> bool:
+    try:
+        if status.pid_namespace is not None:
+            mine = (_PROC / str(pid) / "ns" / "pid").stat().st_ino == status.pid_namespace
+        else:
+            mine = _holds(pid, files.lock)
+    except (*_GONE, PermissionError):  # ours are never hidden from us
+        return False
+    return mine and look(files.lock) is LockState.HELD
+
+
+def _holds(pid: int, lock: Path) -> bool:
+    """Tell whether the process has the lock file open."""
+    wanted = lock.stat()
+    for fd in (_PROC / str(pid) / "fd").iterdir():
+        try:
+            found = fd.stat()
+        except _GONE:
+            continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return True
+    return False
+
+
+def ended(pidfd: int) -> bool:
+    """Tell whether the process has ended: a pidfd is readable then."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def send(pidfd: int, number: signal.Signals) -> bool:
+    """Send a signal; False if the process is gone."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def signal_command(init: int, number: signal.Signals) -> bool:
+    """Send a signal to the command itself, the first child of `init`. False if there is none."""
+    for pid in children_of(init)[:1]:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return False
+        try:
+            return parent_of(pid) == init and send(pidfd, number)
+        finally:
+            os.close(pidfd)
+    return False
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the children of a process, the oldest first; [] if it is gone."""
+    found: list[int] = []
+    try:
+        for thread in (_PROC / str(pid) / "task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    except FileNotFoundError:
+        # Gone, or a kernel without CONFIG_PROC_CHILDREN.
+        return sorted(_children_by_scan(pid)) if (_PROC / str(pid)).exists() else []
+    except ProcessLookupError:
+        return []
+    return found
+
+
+def _children_by_scan(pid: int) -> Iterator[int]:
+    for folder in _PROC.iterdir():
+        if folder.name.isdecimal() and parent_of(int(folder.name)) == pid:
+            yield int(folder.name)
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the parent's process id; None if the process is gone."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_bytes()
+    except _GONE:
+        return None
+    # The name, in parentheses, may hold anything: count from its end (proc(5)).
+    return int(text[text.rindex(b")") + 2 :].split()[1])

@@ -1,0 +1,75 @@
+"""Stopping a run: TERM to the command, a grace period, then an end to everything in the sandbox."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from enum import Enum
+
+from runners import cgroup as cgroups
+from runners.lock import LockState, look
+from runners.process import init_pidfd, send, signal_command
+from runners.run import RunFiles
+from runners.status import read_status
+
+__all__ = ["StopOutcome", "stop"]
+
+_POLL_S = 0.02
+
+
+class StopOutcome(Enum):
+    """How a stop went."""
+
+    NOT_RUNNING = "not running"
+    TERMINATED = "ended within the grace period"
+    KILLED = "killed"
+    STUCK = "a process does not die"
+
+
+async def stop(files: RunFiles, grace_s: float, *, give_up_s: float = 30.0) -> StopOutcome:
+    """Stop the run, however it resists, and return when its lock is free.
+
+    `timeout` and bwrap hand no signal through, so the command itself gets TERM (and CONT, should it be stopped).
+    After `grace_s` the cgroup or the sandbox's process 1 is killed, and with it everything inside, whatever it
+    forked or detached. STUCK after `give_up_s` more: in the kernel, uninterruptible; stop again later.
+    Cancelling this leaves the run as it is; stopping again is fine. Who started the run still waits for it.
+    """
+    if look(files.lock) is not LockState.HELD:
+        return StopOutcome.NOT_RUNNING
+    grace_end = time.monotonic() + grace_s
+    asked = False
+    while time.monotonic() < grace_end:
+        asked = asked or _ask(files)  # a sandbox that is being built has no command yet
+        await asyncio.sleep(_POLL_S)
+        if look(files.lock) is not LockState.HELD:
+            return StopOutcome.TERMINATED
+    give_up = time.monotonic() + give_up_s
+    while time.monotonic() < give_up:
+        _kill(files)
+        await asyncio.sleep(_POLL_S)
+        if look(files.lock) is not LockState.HELD:
+            return StopOutcome.KILLED
+    return StopOutcome.STUCK
+
+
+def _ask(files: RunFiles) -> bool:
+    with init_pidfd(files) as init:
+        if init is None or not signal_command(init[0], signal.SIGTERM):
+            return False
+        signal_command(init[0], signal.SIGCONT)
+        return True
+
+
+def _kill(files: RunFiles) -> None:
+    if files.cgroup is not None:
+        cgroups.kill(files.cgroup)
+    with init_pidfd(files) as init:
+        if init is None:
+            return
+        pid, pidfd = init
+        if read_status(files.status).pid_namespace is None:
+            # No sandbox: what is left in the chain's process group, `timeout` too. Who left it, escapes.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(os.getpgid(pid), signal.SIGKILL)
+        send(pidfd, signal.SIGKILL)

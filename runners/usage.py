@@ -1,0 +1,100 @@
+"""What a run's processes use, read from /proc, for machines without a cgroup (proc(5)).
+
+Memory means what the machine cannot take back: anonymous pages, and shared memory with what lies in the run's
+/tmp and /dev/shm. Mapped files are not counted: the kernel drops them when it needs the room.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runners.process import children_of
+
+__all__ = ["TreeSample", "exact_memory", "sample_tree", "tree_of"]
+
+PROCESSES_MAX = 20_000
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_GONE = (FileNotFoundError, ProcessLookupError)
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSample:
+    """One look. `memory_bytes` is cheap and never too low; `anonymous_bytes` leaves shared pages out.
+
+    `cpu_s` counts every process that lives or was waited for inside.
+    """
+
+    processes: int
+    memory_bytes: int
+    anonymous_bytes: int
+    cpu_s: float
+
+
+def tree_of(init: int) -> Iterator[int]:
+    """Yield `init` and the processes below it; a sandbox's orphans stay below its process 1. Bounded."""
+    waiting = [init]
+    seen: set[int] = set()
+    while waiting and len(seen) < PROCESSES_MAX:
+        pid = waiting.pop()
+        if pid not in seen:
+            seen.add(pid)
+            yield pid
+            waiting.extend(children_of(pid))
+
+
+def sample_tree(init: int) -> TreeSample:
+    """Add up the tree; processes that end meanwhile are left out."""
+    processes = resident = anonymous = ticks = 0
+    for pid in tree_of(init):
+        try:
+            pages = Path(f"/proc/{pid}/statm").read_bytes().split()
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+        except _GONE:
+            continue
+        processes += 1
+        resident += int(pages[1]) * _PAGE
+        anonymous += max(0, int(pages[1]) - int(pages[2])) * _PAGE
+        # utime, stime, cutime, cstime, counted from the end of the name, which may hold anything
+        ticks += sum(map(int, stat[stat.rindex(b")") + 2 :].split()[11:15]))
+    held = _memory_folders(init)
+    return TreeSample(processes, resident + held, anonymous + held, ticks / _TICKS)
+
+
+def exact_memory(init: int) -> int:
+    """Return the bytes the tree really holds, each shared page once. Walks page tables: only near a limit."""
+    private = shared = 0
+    for pid in tree_of(init):
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except _GONE:
+            continue
+        fields = {
+            words[0]: int(words[1]) for line in text.splitlines()[1:] if len(words := line.split()) == 3
+        }
+        private += fields.get("Pss_Anon:", 0) + fields.get("SwapPss:", 0)
+        shared += fields.get("Pss_Shmem:", 0)
+    # A mapped file of /dev/shm is in both: take the larger, never the sum.
+    return private * 1024 + max(shared * 1024, _memory_folders(init))
+
+
+def _memory_folders(init: int) -> int:
+    """Return the bytes in the sandbox's own /tmp and /dev/shm; 0 where they are the host's."""
+    total = 0
+    host = Path("/").stat().st_dev
+    try:
+        if Path(f"/proc/{init}/root").stat().st_dev == host:
+            return 0  # no sandbox
+        for name in ("tmp", "dev/shm"):
+            fd = os.open(
+                f"/proc/{init}/root/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            )
+            try:
+                found = os.fstatvfs(fd)
+            finally:
+                os.close(fd)
+            total += (found.f_blocks - found.f_bfree) * found.f_frsize
+    except (*_GONE, PermissionError):
+        return 0  # being built, or ending
+    return total

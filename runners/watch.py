@@ -1,0 +1,153 @@
+"""Watching a run: it says which limit was broken and what was used; it acts on nothing."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from runners import cgroup as cgroups
+from runners.clock import boottime_ns
+from runners.lock import LockState, look
+from runners.measure import measure_written
+from runners.process import init_pidfd
+from runners.run import Limits, RunFiles
+from runners.status import read_status
+from runners.usage import exact_memory, sample_tree
+
+__all__ = ["Breach", "BreachKind", "Usage", "UsageMeter", "monitor"]
+
+_MIB = 1024 * 1024
+_POLL_MIN_S = 0.02
+_POLL_MAX_S = 0.5
+_WRITTEN_EVERY_S = 1.0
+# Walking a job's files takes at most this part of one processor's time.
+_WALK_SHARE = 0.05
+
+
+class BreachKind(Enum):
+    """The limit that was broken."""
+
+    TIME = "time"
+    MEMORY = "memory"
+    OUTPUT = "output"
+    LOG = "log"
+    PROCESSES = "processes"
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A broken limit, with a sentence for whoever wrote the job."""
+
+    kind: BreachKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the run used. Exact from a cgroup; else as of the last look, so short runs are underestimated."""
+
+    cpu_s: float
+    max_rss_mb: float
+
+
+class UsageMeter:
+    """Collects the usage of one run; both figures only ever grow."""
+
+    def __init__(self) -> None:
+        self._cpu_s = 0.0
+        self._peak_bytes = 0
+
+    @property
+    def usage(self) -> Usage:
+        """The usage as it is known now."""
+        return Usage(round(self._cpu_s, 3), round(self._peak_bytes / _MIB, 1))
+
+    def note(self, cpu_s: float | None, memory_bytes: int | None) -> None:
+        """Take one look into account; None is what that look could not tell."""
+        self._cpu_s = max(self._cpu_s, cpu_s or 0.0)
+        self._peak_bytes = max(self._peak_bytes, memory_bytes or 0)
+
+    def note_cgroup(self, files: RunFiles) -> None:
+        """Take the cgroup's own figures: at the end, before it is removed."""
+        if files.cgroup is not None:
+            counted = cgroups.usage(files.cgroup)
+            self.note(counted.cpu_s, counted.memory_peak_bytes)
+
+
+async def monitor(
+    files: RunFiles,
+    limits: Limits,
+    started_boottime_ns: int,
+    meter: UsageMeter,
+    *,
+    boottime: Callable[[], int] = boottime_ns,
+) -> Breach | None:
+    """Watch until a limit is broken, and return which one, or None when the run has ended by itself.
+
+    Looks often at first and every half second later. May be cancelled and started again at any time.
+    """
+    facts = read_status(files.status).launched
+    log_offset = 0 if facts is None else facts.log_offset
+    end_ns = started_boottime_ns + round(limits.time_s * 1e9)
+    next_walk = 0.0
+    delay_s = _POLL_MIN_S
+    while look(files.lock) is LockState.HELD:
+        breach = _time(end_ns, limits, boottime) or _log(files, limits, log_offset)
+        breach = breach or await asyncio.to_thread(_processes, files, limits, meter)
+        if breach is None and time.monotonic() >= next_walk:
+            began = time.monotonic()
+            breach = await asyncio.to_thread(_written, files, limits)
+            took_s = time.monotonic() - began
+            next_walk = time.monotonic() + max(_WRITTEN_EVERY_S, took_s / _WALK_SHARE)
+        if breach is not None:
+            return breach
+        left_s = (end_ns - boottime()) / 1e9
+        await asyncio.sleep(max(0.0, min(delay_s, left_s)))
+        delay_s = min(_POLL_MAX_S, delay_s * 1.5)
+    return None
+
+
+def _time(end_ns: int, limits: Limits, boottime: Callable[[], int]) -> Breach | None:
+    if boottime() < end_ns:
+        return None
+    return Breach(BreachKind.TIME, f"ran longer than {limits.time_s:g} s")
+
+
+def _log(files: RunFiles, limits: Limits, offset: int) -> Breach | None:
+    written = files.log.stat(follow_symlinks=False).st_size - offset
+    if written <= limits.log_mb * _MIB:
+        return None
+    return Breach(BreachKind.LOG, f"printed {written / _MIB:.1f} MiB, more than {limits.log_mb} MiB")
+
+
+def _written(files: RunFiles, limits: Limits) -> Breach | None:
+    written = measure_written((files.work, files.output))
+    if written.excess is not None:
+        return Breach(BreachKind.OUTPUT, f"wrote {written.excess}")
+    if written.size <= limits.output_mb * _MIB:
+        return None
+    return Breach(BreachKind.OUTPUT, f"wrote {written.size / _MIB:.1f} MiB, more than {limits.output_mb} MiB")
+
+
+def _processes(files: RunFiles, limits: Limits, meter: UsageMeter) -> Breach | None:
+    if files.cgroup is not None:
+        # The kernel enforces memory.max and pids.max by itself; this says so in our words.
+        meter.note_cgroup(files)
+        return Breach(BreachKind.MEMORY, _over_memory(limits)) if cgroups.oom_killed(files.cgroup) else None
+    with init_pidfd(files) as init:
+        if init is None:
+            return None
+        sample = sample_tree(init[0])
+        meter.note(sample.cpu_s, sample.anonymous_bytes)
+        if sample.processes > limits.processes:
+            return Breach(BreachKind.PROCESSES, f"more than {limits.processes} processes")
+        if sample.memory_bytes <= limits.memory_mb * _MIB:
+            return None
+        exact = exact_memory(init[0])
+        meter.note(None, exact)
+        return Breach(BreachKind.MEMORY, _over_memory(limits)) if exact > limits.memory_mb * _MIB else None
+
+
+def _over_memory(limits: Limits) -> str:
+    return f"used more than {limits.memory_mb} MiB of memory"
