@@ -30,7 +30,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.A
 _DIGITS_MAX = 18
 
 
-class YamlProblem(Exception):  # noqa: N818 - it is a problem of the file, for the one who wrote it
+class YamlProblem(Exception):
     """The text is not acceptable. `str()` gives `file:line: message`; `line` counts from 1."""
 
     def __init__(self, file: str, line: int, message: str) -> None:
