@@ -1,9 +1,10 @@
 """Starting a run: at most once, and in such a way that it needs nobody to stay alive."""
 
+import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -75,7 +76,10 @@ def launch(
     assembly = assemble(spec, host, cgroup=group)
     this_boot = boot_id()
     with ExitStack() as opened:
-        locks = create_locked(spec.lock)  # first of all: from here on, nobody else starts this run
+        try:
+            locks = create_locked(spec.lock)  # first of all: from here on, nobody else starts this run
+        except OSError as error:
+            raise LaunchFailed(f"{spec.name}: cannot start: {error}") from error
         for fd in locks:
             opened.callback(os.close, fd)
         try:
@@ -98,7 +102,9 @@ def launch(
                 STATUS_FD: status,
             }
             with _options_pipe(assembly.options) as options:
-                pid = _spawn(assembly, {**targets, OPTIONS_FD: options})
+                if assembly.options:
+                    targets[OPTIONS_FD] = options
+                pid = _spawn(assembly, targets)
         except (OSError, ValueError) as error:
             _undo(spec, group)
             if isinstance(error, ValueError):
@@ -153,14 +159,23 @@ def _options_pipe(options: bytes) -> Generator[int]:
         os.close(read_fd)
 
 
+def _inheritable() -> Iterator[int]:
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile, by another thread or by this walk
+            if os.get_inheritable(int(entry.name)):
+                yield int(entry.name)
+
+
 def _spawn(assembly: Assembly, targets: dict[int, int]) -> int:
     """Start the chain as the leader of a session of its own, with exactly these descriptors."""
     with ExitStack() as copies:
-        actions: list[tuple[int, int, int]] = []
+        actions: list[tuple[int, int] | tuple[int, int, int]] = []
         for target, source in targets.items():
             high = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _SOURCE_FD_MIN)
             copies.callback(os.close, high)
             actions.append((os.POSIX_SPAWN_DUP2, high, target))
+        # bwrap hands on what it does not know; whatever a library left inheritable stays here.
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable() if fd not in targets]
         # Not subprocess: no object here owns the child, which is to outlive this process.
         return os.posix_spawn(
             assembly.argv[0],

@@ -39,15 +39,17 @@ def create_locked(path: Path) -> tuple[int, int]:
 
     """
     try:
-        first = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        first = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         raise AlreadyStarted(
             f"{path}: exists, so this run was started before; look at it, or start a new run"
         ) from None
     try:
+        os.pwrite(first, b"\n", 0)  # a byte for whoever blocks on it (`bwrap --block-fd`)
         second = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         os.close(first)
+        path.unlink()  # nobody was started
         raise
     # Shared and blocking: somebody who looks holds the lock for microseconds.
     fcntl.flock(first, fcntl.LOCK_SH)

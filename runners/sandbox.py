@@ -140,6 +140,8 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
     yield from ("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session")
     yield from ("--uid", str(_UID), "--gid", str(_UID), "--hostname", "job", "--cap-drop", "ALL")
     yield from ("--sync-fd", str(SANDBOX_LOCK_FD), "--json-status-fd", str(STATUS_FD))
+    # bwrap reads a byte from it and closes it: the outer lock is `timeout`'s, and must not reach the command.
+    yield from ("--block-fd", str(LOCK_FD))
     yield "--clearenv"
     for name, value in (*spec.env.items(), *spec.secret_env.items()):
         yield from ("--setenv", name, value)
