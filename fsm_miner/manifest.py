@@ -1,0 +1,162 @@
+"""From a job as it was offered to a job that can be worked on, or to the reason why it cannot.
+
+What a coordinator sends is hostile: `parse_offer` takes anything at all and never raises. Secrets part
+from the manifest here; the form that goes to the journal has only their names.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from pydantic import SecretStr, ValidationError
+
+from fsm_miner.manifest_models import ATTEMPT_MAX, ENTRIES_MAX, TEXT_BYTES_MAX, Manifest
+from fsm_miner.manifest_names import env_denied, env_name_problem, is_usable_id, text_problem, url_needs_hash
+from states.codes import ErrorCode, Failure
+
+__all__ = ["JOURNAL_BYTES_MAX", "Manifest", "Offer", "parse_offer"]
+
+JOURNAL_BYTES_MAX = 1024 * 1024
+MESSAGE_CHARS_MAX = 500
+ERRORS_SHOWN_MAX = 3
+
+# The fields that may enter from the wire: `secret_names` is ours alone, `secrets` is taken out before.
+_FIELDS = frozenset(Manifest.model_fields) - {"secret_names"}
+_JSON_TYPES: Mapping[type, str] = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    type(None): "null",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A job as offered. Exactly one of `manifest` and `problem` is set.
+
+    `job_id` is None where the offer has none that can be used: then nobody can be told anything, and the
+    offer is dropped. `journal_form` is JSON, at most 1 MiB, without any secret's value; of an offer that is
+    not valid it holds the id, the attempt and the types of the known fields, and nothing of their content.
+    """
+
+    job_id: str | None
+    attempt: int
+    manifest: Manifest | None
+    problem: Failure | None
+    secrets: Mapping[str, SecretStr] = field(repr=False)
+    journal_form: Mapping[str, Any] = field(repr=False)
+
+
+class _SecretsError(ValueError):
+    """The `secrets` field is unusable; the message never repeats a value."""
+
+
+def parse_offer(raw: Any) -> Offer:
+    """Judge an offered job. Never raises, whatever `raw` is."""
+    if not isinstance(raw, dict):
+        return _refused(None, 1, {}, ErrorCode.INVALID, "job: is not a JSON object")
+    fields = cast("dict[Any, Any]", raw)
+    job_id: str | None = fields["job_id"] if is_usable_id(fields.get("job_id")) else None
+    attempt = _usable_attempt(fields.get("attempt"))
+    try:
+        secrets = _secrets(fields.get("secrets"))
+        known = {name: value for name, value in fields.items() if name in _FIELDS}
+        manifest = Manifest.model_validate({**known, "secret_names": tuple(secrets)})
+    except ValidationError as exc:
+        return _refused(job_id, attempt, fields, ErrorCode.INVALID, _sentence(exc))
+    except _SecretsError as exc:
+        return _refused(job_id, attempt, fields, ErrorCode.INVALID, f"secrets: {exc}")
+    denial = _denial(manifest)
+    if denial is not None:
+        return _refused(job_id, attempt, fields, ErrorCode.DENY, denial)
+    form = manifest.model_dump(mode="json")
+    if len(json.dumps(form)) > JOURNAL_BYTES_MAX:
+        message = f"job: the manifest is larger than {JOURNAL_BYTES_MAX} bytes; give large inputs as urls"
+        return _refused(job_id, attempt, fields, ErrorCode.INVALID, message)
+    return Offer(manifest.job_id, manifest.attempt, manifest, None, secrets, form)
+
+
+def _usable_attempt(value: Any) -> int:
+    usable = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= ATTEMPT_MAX
+    return value if usable else 1
+
+
+def _refused(
+    job_id: str | None, attempt: int, fields: Mapping[Any, Any], code: ErrorCode, message: str
+) -> Offer:
+    types = {name: _json_type(fields[name]) for name in sorted(_FIELDS) if name in fields}
+    form = {"job_id": job_id, "attempt": attempt, "invalid": True, "fields": types}
+    return Offer(job_id, attempt, None, Failure(code, message), {}, form)
+
+
+def _json_type(value: object) -> str:
+    return next((name for kind, name in _JSON_TYPES.items() if isinstance(value, kind)), "other")
+
+
+def _secrets(raw: Any) -> dict[str, SecretStr]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise _SecretsError("is not an object of names and texts")
+    entries = cast("dict[Any, Any]", raw)
+    if len(entries) > ENTRIES_MAX:
+        raise _SecretsError(f"has more than {ENTRIES_MAX} entries")
+    secrets: dict[str, SecretStr] = {}
+    size = 0
+    for name, value in entries.items():
+        if not isinstance(name, str) or env_name_problem(name) is not None:
+            raise _SecretsError("has a name that is not letters, digits and underscores, at most 128")
+        if not isinstance(value, str):
+            raise _SecretsError(f"{name} is not a text")
+        problem = text_problem(value)
+        if problem is not None:
+            raise _SecretsError(f"{name} {problem}")
+        size += len(name) + len(value.encode("utf-8")) + 2
+        secrets[name] = SecretStr(value)
+    if size > TEXT_BYTES_MAX:
+        raise _SecretsError(f"holds more than {TEXT_BYTES_MAX} bytes")
+    return secrets
+
+
+def _denial(manifest: Manifest) -> str | None:
+    for where, names in (("env", tuple(manifest.env)), ("secrets", manifest.secret_names)):
+        for name in names:
+            if env_denied(name):
+                return f"{where}: {name} may not be set by a job, because it changes what runs or where"
+    if manifest.network.allow:
+        return "network.allow: this node gives jobs no network; fetch what is needed through input.urls"
+    for index, item in enumerate(manifest.input.urls):
+        if item.sha256 is None and url_needs_hash(item.url):
+            return f"input.urls[{index}]: plain http is taken only with a sha256; use https or give the hash"
+    return None
+
+
+def _sentence(error: ValidationError) -> str:
+    """Name the fields and what is wrong with each, without repeating any value."""
+    # The inputs stay out: they may be secret, huge, or no Unicode.
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [f"{_place(item['loc'])}: {_plain(item['msg'])}" for item in errors[:ERRORS_SHOWN_MAX]]
+    if len(errors) > ERRORS_SHOWN_MAX:
+        shown.append(f"and {len(errors) - ERRORS_SHOWN_MAX} more")
+    return "; ".join(shown)[:MESSAGE_CHARS_MAX]
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Write a pydantic location as `artifacts[0].path`; keys that are the job's own words are quoted."""
+    place = ""
+    for part in loc:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif part.isidentifier() and part.isascii() and len(part) <= 64:
+            place += f".{part}" if place else part
+        elif part != "[key]":  # pydantic's mark for "the key itself is wrong"
+            place += f"[{part[:64]!a}]"
+    return place or "job"
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ")
