@@ -157,6 +157,8 @@ def _artifacts_collected(job: Job, stimulus: s.ArtifactsCollected, _policy: Poli
 
 
 def _artifacts_refused(job: Job, stimulus: s.ArtifactsRefused, _policy: Policy) -> Events:
+    if job.state is State.UPLOADING and job.succeeded:
+        return (e.OutcomeRevised(stimulus.failure.code, stimulus.failure.message),)
     if job.state is not State.RUNNING or job.ended is None:
         return _NONE
     return (_outcome(stimulus.failure),)

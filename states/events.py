@@ -143,7 +143,7 @@ class OutcomeKnown:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRevised:
-    """The coordinator refused the result itself, so the failure to hand it over is now the outcome."""
+    """A success that can't be handed over (refused by the coordinator, its files gone) is a failure now."""
 
     code: str
     message: str

@@ -167,7 +167,7 @@ class ArtifactsCollected:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactsRefused:
-    """A declared artifact is missing, too large, or not what may be delivered."""
+    """A declared artifact is missing, too large, not what may be delivered, or gone before it was delivered."""
 
     failure: Failure
 

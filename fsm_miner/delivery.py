@@ -1,0 +1,115 @@
+"""Delivering an outcome: a result with its files, or a failure with its message."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from fsm_miner.clock import Clock, Dice
+from fsm_miner.coordinator.port import (
+    Coordinator,
+    Delivered,
+    DeliveryAnswer,
+    FailureReport,
+    Gone,
+    Rejected,
+    ResultReport,
+    Unauthorized,
+    Unknown,
+)
+from fsm_miner.session import Session
+from fsm_miner.worksite import ParcelLost, Worksite
+from states import stimuli as s
+from states.codes import ErrorCode, Failure
+from states.job import Job
+
+__all__ = ["Delivery"]
+
+_MESSAGE_CHARS_MAX = 4000
+
+
+class Delivery:
+    """Hands one outcome over, once; whether it arrived is said by the stimulus."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        session: Session,
+        worksite: Worksite,
+        journal_head: Callable[[Job], str],
+        *,
+        node_id: str,
+        clock: Clock,
+        dice: Dice,
+    ) -> None:
+        self._coordinator = coordinator
+        self._session = session
+        self._worksite = worksite
+        self._journal_head = journal_head
+        self._node_id = node_id
+        self._clock = clock
+        self._dice = dice
+
+    async def deliver(self, job: Job) -> s.Stimulus:
+        """Deliver the job's outcome."""
+        await self._session.ready()
+        if job.failure is not None:
+            return self._stimulus(await self._coordinator.fail(self._failure_report(job, job.failure)))
+        try:
+            async with self._worksite.parcel(job) as parcel:
+                report = ResultReport(
+                    job.job_id, job.attempt, self._metadata(job), parcel.artifacts, parcel.log
+                )
+                return self._stimulus(await self._coordinator.result(report))
+        except ParcelLost as error:
+            return s.ArtifactsRefused(Failure(ErrorCode.ARTIFACT, str(error)))
+
+    def _stimulus(self, answer: DeliveryAnswer) -> s.Stimulus:
+        match answer:
+            case Delivered():
+                return s.DeliveryDone(answer.status)
+            case Gone():
+                return s.DeliveryRefused(answer.status)
+            case Rejected():
+                return s.DeliveryRejected(
+                    answer.status, answer.reason, self._clock.now_ns(), self._dice.roll()
+                )
+            case Unauthorized():
+                self._session.invalidate(answer.reason)
+                return s.DeliveryUnknown(answer.reason, None, self._clock.now_ns(), self._dice.roll())
+            case Unknown():
+                return s.DeliveryUnknown(
+                    answer.reason, answer.retry_after_s, self._clock.now_ns(), self._dice.roll()
+                )
+
+    def _failure_report(self, job: Job, failure: Failure) -> FailureReport:
+        return FailureReport(
+            job.job_id,
+            job.attempt,
+            failure.code,
+            failure.message[:_MESSAGE_CHARS_MAX],
+            logs_ref=None if job.run == 0 else f"{self._node_id}:{job.job_id}/{job.attempt}/logs/exec.log",
+            retryable=failure.retryable,
+        )
+
+    def _metadata(self, job: Job) -> dict[str, Any]:
+        ended, launch = job.ended, job.launch
+        return {
+            "job_id": job.job_id,
+            "node_id": self._node_id,
+            "attempt": job.attempt,
+            "exit_code": None if ended is None else ended.exit_code,
+            "started_at": None if launch is None else timestamp(launch.started_ns),
+            "finished_at": None if ended is None else timestamp(ended.finished_ns),
+            "usage": {} if ended is None else dict(ended.usage),
+            "artifacts": [
+                {name: artifact[name] for name in ("path", "type", "size", "sha256")}
+                for artifact in job.artifacts
+            ],
+            "journal_head": self._journal_head(job),
+        }
+
+
+def timestamp(at_ns: int) -> str:
+    """Return RFC 3339 in UTC, to the microsecond."""
+    moment = datetime.fromtimestamp(at_ns // 1_000_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ns % 1_000_000_000 // 1000:06d}Z"

@@ -1,0 +1,304 @@
+"""The supervisor: feeds stimuli to jobs, journals what follows, and has the due instruction done.
+
+    stimulus ─► decide ─► journal.append ─► evolve ─► due ─► effect ─► stimulus
+
+One task for each job's effect, one lock for each job's facts. It never raises into the loop: a defect in an
+effect is logged with its trace and becomes a stimulus; a journal that can't write is waited for.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fsm_miner.clock import Clock, Dice
+from journal.port import AppendConflict, Entry, Journal, JournalUnavailable, StreamKey
+from states import stimuli as s
+from states.admission import Capacity, Grant, Room, admit, room
+from states.decide import decide
+from states.due import due
+from states.events import VERSIONS, Event, to_data
+from states.evolve import IllegalTransition, evolve
+from states.instructions import AwaitSlot, Instruction, Launch, Wait
+from states.job import NEW, Job
+from states.retry import Policy
+
+__all__ = ["Effects", "Observer", "Supervisor", "key_of"]
+
+_PAUSE_AFTER_DEFECT_S = 1.0
+_JOURNAL_RETRY_S = 1.0
+
+
+def key_of(job: Job) -> StreamKey:
+    """Return the name of the job's stream."""
+    return StreamKey(job.job_id, job.attempt)
+
+
+class Effects(Protocol):
+    """What does an instruction, and returns what came of it."""
+
+    async def perform(self, job: Job, instruction: Instruction) -> s.Stimulus:
+        """Do it. May raise; may be cancelled, except for Launch."""
+        ...
+
+
+class Observer(Protocol):
+    """Told of every step, after it is durable: logs, metrics, snapshots."""
+
+    def stepped(self, before: Job, after: Job, events: Sequence[Event]) -> None:
+        """See what happened. Must not raise or block."""
+        ...
+
+    def trouble(self, event: str, job: Job | None, message: str, error: BaseException | None = None) -> None:
+        """Hear of a defect, or of a journal that can't write."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """A job in hand: the lock keeps its facts in one line, the task does its due instruction."""
+
+    job: Job
+    head: str = ""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    doing: Instruction | None = None
+    task: asyncio.Task[None] | None = None
+    ripe: bool = False
+
+
+class Supervisor:
+    """All unfinished jobs of this node. Not thread-safe; lives on one event loop."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        effects: Effects,
+        observer: Observer,
+        *,
+        policy: Policy,
+        capacity: Callable[[], Capacity],
+        clock: Clock,
+        dice: Dice,
+    ) -> None:
+        self._journal = journal
+        self._effects = effects
+        self._observer = observer
+        self._policy = policy
+        self._capacity = capacity
+        self._clock = clock
+        self._dice = dice
+        self._live: dict[StreamKey, _Live] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._admission_wanted = asyncio.Event()
+        self._stopping = False
+        self.changed = asyncio.Event()
+        """Set whenever room may have become free or a job ended; whoever waits for it clears it."""
+        self.journal_trouble: str | None = None
+        """Why the journal can't write now; None while it can."""
+
+    # Asking.
+
+    def jobs(self) -> list[Job]:
+        """Return the unfinished jobs."""
+        return [live.job for live in self._live.values()]
+
+    def job(self, key: StreamKey) -> Job | None:
+        """Return one unfinished job."""
+        live = self._live.get(key)
+        return None if live is None else live.job
+
+    def head(self, key: StreamKey) -> str:
+        """Return the hash of the newest record of an unfinished job; "" if it is not in hand."""
+        live = self._live.get(key)
+        return "" if live is None else live.head
+
+    def room(self) -> Room:
+        """Return what may be pulled for now."""
+        return room(self.jobs(), self._capacity())
+
+    # Running.
+
+    def recover(self, found: Iterable[tuple[Job, str]]) -> None:
+        """Take over unfinished jobs (with their streams' heads) and do what is due. No slot before `open_admission`."""
+        for job, head in found:
+            live = self._live[key_of(job)] = _Live(job, head)
+            self._act(live)
+
+    def open_admission(self) -> None:
+        """Start granting slots: after a restart, only when the coordinator was asked about the jobs found."""
+        self._spawn(self._admission())
+
+    async def offer(self, stimulus: s.OfferReceived) -> bool:
+        """Take up a new job. False if it was not: known already, or the journal can't write now."""
+        key = StreamKey(stimulus.job_id, stimulus.attempt)
+        if key in self._live or self._stopping:
+            return False
+        live = self._live[key] = _Live(NEW)
+        try:
+            taken = await self._step(live, stimulus, patient=False)
+        except (JournalUnavailable, AppendConflict) as error:
+            self._observer.trouble("offer_dropped", None, f"{key}: {error}")
+            taken = False
+        if not taken:
+            del self._live[key]
+            return False
+        self._act(live)
+        return True
+
+    async def feed(self, key: StreamKey, stimulus: s.Stimulus) -> None:
+        """Let a stimulus happen to a job; nothing, if the job is not in hand."""
+        live = self._live.get(key)
+        if live is not None and await self._step(live, stimulus, patient=True):
+            self._act(live)
+
+    def feed_soon(self, key: StreamKey, stimulus: s.Stimulus) -> None:
+        """Do the same without waiting for it."""
+        self._spawn(self.feed(key, stimulus))
+
+    def poke(self) -> None:
+        """Look at the slots again: the capacity may have changed."""
+        self._admission_wanted.set()
+        self.changed.set()
+
+    async def stop(self) -> None:
+        """Let go of everything, leave the processes running; what is being written is written first."""
+        self._stopping = True
+        self._admission_wanted.set()
+        for live in self._live.values():
+            if live.task is not None and not isinstance(live.doing, Launch):
+                live.task.cancel()
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # The way through the house.
+
+    async def _step(self, live: _Live, stimulus: s.Stimulus, *, patient: bool) -> bool:
+        """Decide, append, evolve. Return whether anything came of it."""
+        async with live.lock:
+            before = live.job
+            events = decide(before, stimulus, self._policy)
+            if not events:
+                return False
+            try:
+                after, entries = _write_up(before, events)
+            except IllegalTransition as error:
+                self._observer.trouble("illegal_transition", before, str(error), error)
+                return False
+            key = StreamKey(after.job_id, after.attempt)
+            live.head = await self._append(key, before.seq, entries, patient=patient)
+            live.job = after
+            self._observer.stepped(before, after, events)
+        if after.final:
+            del self._live[key]
+            self.changed.set()
+        if before.holds_slot and not after.holds_slot:
+            self.poke()
+        return True
+
+    async def _append(self, key: StreamKey, seq: int, entries: Sequence[Entry], *, patient: bool) -> str:
+        """Append and return the new head; a patient caller waits until the journal can write again."""
+        while True:
+            try:
+                records = await self._journal.append(key, seq, entries)
+            except JournalUnavailable as error:
+                self.journal_trouble = str(error)
+                self._observer.trouble("journal_unavailable", None, f"{key}: {error}")
+                if not patient or self._stopping:
+                    raise
+            else:
+                self.journal_trouble = None
+                return records[-1].hash
+            await self._clock.sleep(_JOURNAL_RETRY_S)
+
+    def _act(self, live: _Live) -> None:
+        """See that the due instruction, and nothing else, is being done."""
+        instruction = due(live.job)
+        if live.task is not None:
+            if live.doing == instruction:
+                return
+            if isinstance(live.doing, Launch):
+                return  # it finishes by itself, and then this is asked again
+            live.task.cancel()
+            live.task = None
+        live.doing = instruction
+        live.ripe = False
+        if instruction is None or self._stopping:
+            return
+        if isinstance(instruction, AwaitSlot):
+            self._admission_wanted.set()
+            return
+        live.task = self._spawn(self._perform(live, instruction))
+
+    async def _perform(self, live: _Live, instruction: Instruction) -> None:
+        job = live.job
+        pause = False
+        try:
+            stimulus = await self._effects.perform(job, instruction)
+        except Exception as error:  # noqa: BLE001 - a defect of an effect must not take the daemon with it
+            self._observer.trouble("effect_failed", job, f"{type(instruction).__name__}: {error!r}", error)
+            message = f"a defect of the node in {type(instruction).__name__}; its log has the trace"
+            stimulus = s.EffectFailed(message, self._clock.now_ns(), self._dice.roll())
+            pause = True
+        if live.task is not asyncio.current_task():
+            return  # cancelled too late to be stopped: something else is due by now
+        live.task = None  # from here on nobody cancels this: facts are being written
+        if isinstance(instruction, Wait) and job.back_to_prep:
+            live.ripe = True
+            self._admission_wanted.set()
+            return
+        moved = await self._step_or_stop(live, stimulus)
+        if pause or not moved:
+            await self._clock.sleep(_PAUSE_AFTER_DEFECT_S)
+        self._act(live)
+
+    async def _step_or_stop(self, live: _Live, stimulus: s.Stimulus) -> bool:
+        try:
+            return await self._step(live, stimulus, patient=True)
+        except JournalUnavailable:
+            return False  # stopping: the next start looks again
+
+    async def _admission(self) -> None:
+        while not self._stopping:
+            await self._admission_wanted.wait()
+            self._admission_wanted.clear()
+            waiting = [
+                live.job for live in self._live.values() if live.ripe or isinstance(live.doing, AwaitSlot)
+            ]
+            if not waiting:
+                continue
+            for answer in admit(waiting, self.jobs(), self._capacity()):
+                if isinstance(answer, Grant):
+                    stimulus: s.Stimulus = s.SlotGranted(answer.gpus)
+                else:
+                    stimulus = s.SlotImpossible(answer.failure)
+                live = self._live.get(key_of(answer.job))
+                if live is not None and await self._step_or_stop(live, stimulus):
+                    self._act(live)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._observer.trouble("task_failed", None, repr(error), error)
+
+
+def _write_up(before: Job, events: Sequence[Event]) -> tuple[Job, list[Entry]]:
+    """Return the job after the events, and the events as journal entries.
+
+    Raises:
+        IllegalTransition: `decide` and the table do not agree, which is a defect.
+
+    """
+    job = before
+    entries: list[Entry] = []
+    for event in events:
+        name = type(event).__name__
+        after = evolve(job, event)
+        entries.append(Entry(name, VERSIONS[name], job.state, after.state, to_data(event)))
+        job = after
+    return job, entries

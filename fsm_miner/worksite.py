@@ -1,0 +1,82 @@
+"""The port for everything on this machine that a job touches: its folder, its process, its files.
+
+`fsm_miner.site` is the real one; the simulator has another. A method does one instruction and returns what
+came of it; it can be cancelled at any moment, except `launch`, and asked again.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fsm_miner.coordinator.port import UploadFile
+from states.job import Job
+from states.stimuli import (
+    ArtifactsCollected,
+    ArtifactsRefused,
+    LaunchFailed,
+    LaunchSucceeded,
+    LimitHit,
+    PrepDone,
+    PrepFailed,
+    ProcessFound,
+    ProcessGone,
+)
+
+__all__ = ["Parcel", "Tell", "Worksite"]
+
+Tell = Callable[[str, str | None, float | None], Awaitable[None]]
+"""Takes a progress note, the log's tail and a percentage; throttling is the taker's business."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What is handed over with a success: open files, in the order of the job's artifacts, and the log."""
+
+    artifacts: tuple[UploadFile, ...]
+    log: UploadFile | None
+
+
+class Worksite(Protocol):
+    """The port."""
+
+    async def prepare(self, job: Job) -> PrepDone | PrepFailed:
+        """Check the job, make its workspace, fetch its inputs."""
+        ...
+
+    async def launch(self, job: Job, *, only_look: bool) -> LaunchSucceeded | LaunchFailed:
+        """Start the intended run, unless it was started before. Not to be cancelled."""
+        ...
+
+    async def watch(self, job: Job, tell: Tell) -> ProcessFound | LimitHit | ProcessGone:
+        """Wait until the process ends or goes over a limit."""
+        ...
+
+    async def stop(self, job: Job) -> ProcessGone:
+        """End the process; return when nothing of it lives."""
+        ...
+
+    async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused:
+        """Check and hash the declared artifacts."""
+        ...
+
+    def parcel(self, job: Job) -> AbstractAsyncContextManager[Parcel]:
+        """Open what a success delivers.
+
+        Raises:
+            ParcelLost: an artifact that the journal names is no longer there as it was.
+
+        """
+        ...
+
+    def snapshot(self, job: Job, extra: dict[str, Any]) -> None:
+        """Write `state.json` for people and scripts, where the job has a folder."""
+        ...
+
+    def forget(self, job: Job) -> None:
+        """Let go of what is held in memory for a job that is over."""
+        ...
+
+
+class ParcelLost(Exception):
+    """What should be delivered is gone or was changed behind the daemon's back."""
