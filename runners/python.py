@@ -1,6 +1,7 @@
 """The Python runner's part of a run: a trusted task, called by `task_host` in the interpreter of a venv."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ def python_binds(venv: Path) -> tuple[Bind, ...]:
     for _ in range(_LINKS_MAX):
         if not step.is_symlink():
             break
-        step = step.parent / step.readlink()
+        step = Path(os.path.normpath(step.parent / step.readlink()))
         if not step.is_relative_to(venv):
             needed += [step.parent.parent, step.resolve().parent.parent]
     folders = {folder for folder in needed if _is_needed(folder)}

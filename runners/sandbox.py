@@ -163,8 +163,11 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
         )
     )
     yield from _bind_options(spec.binds)
+    # /proc/sys asks for the user alone, no capability: under a daemon of root, a job could set core_pattern.
     # The root and /dev are memory without a bound of their own.
-    yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", JOB_VIEW.work)
+    for path in ("/proc", "/dev", "/"):
+        yield from ("--remount-ro", path)
+    yield from ("--chdir", JOB_VIEW.work)
 
 
 def _bind_options(binds: Iterable[Bind]) -> Iterator[str]:

@@ -1,0 +1,102 @@
+"""Runs in real sandboxes, below tmp_path; whatever a test leaves alive is stopped and reaped."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from runners.host import HostProblems, HostTools, probe_host
+from runners.launch import Launched, launch
+from runners.run import Limits, RunPaths, RunSpec
+from runners.stop import stop
+from runners.wait import Ended, wait_end
+
+DEADLINE_S = 30
+
+
+@pytest.fixture(scope="session")
+def host() -> HostTools:
+    found = probe_host()
+    if isinstance(found, HostProblems):
+        message = "; ".join(found.problems)
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+class Runs:
+    """Makes and starts runs; `limits` may be replaced by the test."""
+
+    def __init__(self, folder: Path, host: HostTools) -> None:
+        self.folder = folder
+        self.host = host
+        self.started: list[Launched] = []
+
+    def spec(self, *argv: str, name: str = "job", env=None, **changes) -> RunSpec:
+        base = self.folder / name
+        for part in ("work", "input", "output", "logs", "control"):
+            (base / part).mkdir(parents=True, exist_ok=True)
+        paths = RunPaths(
+            base / "work", base / "input", base / "output", base / "logs" / "exec.log", base / "control"
+        )
+        limits = changes.pop("limits", None) or limits_of()
+        return RunSpec(
+            name=name,
+            run=changes.pop("run", 1),
+            argv=argv,
+            env={"PATH": "/usr/bin:/bin"} if env is None else env,
+            paths=paths,
+            limits=limits,
+            **changes,
+        )
+
+    def shell(self, script: str, **changes) -> RunSpec:
+        return self.spec("/bin/sh", "-c", script, **changes)
+
+    def python(self, code: str, **changes) -> RunSpec:
+        return self.spec("/usr/bin/python3", "-c", code, **changes)
+
+    def launch(self, spec: RunSpec) -> Launched:
+        launched = launch(spec, self.host)
+        self.started.append(launched)
+        return launched
+
+    def finish(self, spec: RunSpec) -> Ended:
+        """Start and wait."""
+
+        async def go() -> Ended:
+            launched = self.launch(spec)
+            async with asyncio.timeout(DEADLINE_S):
+                return await wait_end(launched.files, child=launched.pid)
+
+        return asyncio.run(go())
+
+    async def printed(self, spec: RunSpec, text: str) -> None:
+        """Wait until the log holds `text`."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not spec.paths.log.exists() or text not in spec.paths.log.read_text():
+                await asyncio.sleep(0.005)
+
+    async def clean(self) -> None:
+        for launched in self.started:
+            await stop(launched.files, 0)
+            await wait_end(launched.files, child=launched.pid)
+
+
+def limits_of(**changes) -> Limits:
+    fields = {"time_s": 60, "grace_s": 1, "memory_mb": 512, "output_mb": 50, "log_mb": 5, **changes}
+    return Limits(**fields)
+
+
+@pytest.fixture
+def runs(tmp_path, host):
+    made = Runs(tmp_path, host)
+    yield made
+    asyncio.run(made.clean())
+
+
+@pytest.fixture
+def limits():
+    return limits_of

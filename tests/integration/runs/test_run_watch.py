@@ -1,0 +1,147 @@
+import asyncio
+import os
+import time
+
+import pytest
+
+from runners.process import init_pidfd
+from runners.stop import stop
+from runners.usage import exact_memory
+from runners.wait import wait_end
+from runners.watch import BreachKind, UsageMeter, monitor
+
+MIB = 1024 * 1024
+
+
+def breach_of(runs, spec, boottime=None):
+    """Start, watch until something happens, stop, and return the breach and the usage."""
+
+    async def go():
+        launched = runs.launch(spec)
+        meter = UsageMeter()
+        clock = {} if boottime is None else {"boottime": boottime}
+        async with asyncio.timeout(30):
+            breach = await monitor(launched.files, spec.limits, launched.started_boottime_ns, meter, **clock)
+        await stop(launched.files, 0)
+        await wait_end(launched.files, child=launched.pid)
+        return breach, meter.usage
+
+    return asyncio.run(go())
+
+
+def test_a_run_within_its_limits_breaks_none(runs):
+    breach, _ = breach_of(runs, runs.shell("echo fine; exit 1"))
+    assert breach is None
+
+
+def test_time(runs, limits):
+    late = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 3600 * 10**9
+    breach, _ = breach_of(
+        runs, runs.shell("sleep 60", limits=limits(time_s=3600)), boottime=lambda: late + 10**9
+    )
+    assert breach is not None
+    assert breach.kind is BreachKind.TIME
+    assert "3600 s" in breach.message
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = bytearray(120 << 20); sleep()",
+        "f = open('/tmp/x', 'wb'); [f.write(bytes(1 << 20)) for _ in range(30)]; f.flush(); x = bytearray(60 << 20); sleep()",
+        "import mmap; m = mmap.mmap(-1, 120 << 20); m.write(bytes(1 << 20) * 120); sleep()",
+        "import os; pid = os.fork(); x = bytearray(60 << 20); sleep()",
+    ],
+    ids=["anonymous", "tmp", "shared", "family"],
+)
+def test_memory(runs, limits, code):
+    spec = runs.python(f"import time\ndef sleep(): time.sleep(60)\n{code}", limits=limits(memory_mb=80))
+    breach, usage = breach_of(runs, spec)
+    assert breach is not None
+    assert breach.kind is BreachKind.MEMORY
+    assert usage.max_rss_mb > 80
+
+
+def test_mapped_files_and_shared_pages_are_not_memory_used_up(runs, limits):
+    # 200 MiB of a file, mapped and read; and 50 MiB shared by four processes. The limit is 100.
+    code = """
+import mmap, os, time
+with open("model.bin", "wb") as f:
+    for _ in range(200):
+        f.write(os.urandom(1 << 20))
+f = open("model.bin", "rb")
+m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+sum(m[i] for i in range(0, len(m), 4096))
+x = bytearray(50 << 20)
+for _ in range(3):
+    if os.fork() == 0:
+        break
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+    async def go():
+        spec = runs.python(code, limits=limits(memory_mb=300, output_mb=400))
+        launched = runs.launch(spec)
+        await runs.printed(spec, "ready\nready\nready\nready\n")
+        with init_pidfd(launched.files) as init:
+            return exact_memory(init[0])
+
+    assert 50 * MIB < asyncio.run(go()) < 100 * MIB
+
+
+def test_output_of_both_folders(runs, limits):
+    spec = runs.shell(
+        "head -c 3000000 /dev/zero > a; head -c 3000000 /dev/zero > /job/output/b; sleep 60",
+        limits=limits(output_mb=5),
+    )
+    breach, _ = breach_of(runs, spec)
+    assert breach is not None
+    assert breach.kind is BreachKind.OUTPUT
+
+
+def test_log(runs, limits):
+    breach, _ = breach_of(runs, runs.shell("head -c 2000000 /dev/zero; sleep 60", limits=limits(log_mb=1)))
+    assert breach is not None
+    assert breach.kind is BreachKind.LOG
+
+
+def test_an_earlier_runs_log_does_not_count(runs, limits):
+    spec = runs.shell("echo fine", limits=limits(log_mb=1))
+    spec.paths.log.write_bytes(b"x" * 2_000_000)
+    assert breach_of(runs, spec)[0] is None
+
+
+def test_processes(runs, limits):
+    spec = runs.shell("for i in $(seq 30); do sleep 60 & done; wait", limits=limits(processes=20))
+    breach, _ = breach_of(runs, spec)
+    assert breach is not None
+    assert breach.kind is BreachKind.PROCESSES
+
+
+def test_processor_time_of_ended_children_is_counted(runs):
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+
+    async def go():
+        spec = runs.shell(f"python3 -c '{busy}'; echo ready; read x < input.fifo")
+        os.mkfifo(spec.paths.work / "input.fifo")
+        launched = runs.launch(spec)
+        meter = UsageMeter()
+        await runs.printed(spec, "ready")
+        watching = asyncio.create_task(
+            monitor(launched.files, spec.limits, launched.started_boottime_ns, meter)
+        )
+        async with asyncio.timeout(20):
+            while meter.usage.cpu_s < 0.25:
+                await asyncio.sleep(0.01)
+        (spec.paths.work / "input.fifo").write_text("go\n")
+        await wait_end(launched.files, child=launched.pid)
+        return await watching
+
+    assert asyncio.run(go()) is None
+
+
+def test_one_file_cannot_grow_far_beyond_the_limit_even_without_a_watcher(runs, limits):
+    spec = runs.shell("head -c 100M /dev/zero > big; exit 0", limits=limits(output_mb=2, log_mb=2))
+    runs.finish(spec)
+    assert (spec.paths.work / "big").stat().st_size == 18 * MIB
