@@ -108,10 +108,10 @@ class Heartbeat(_Section):
 
 
 class CliRunner(_Section):
-    """Commands from the allowlist. Without an allowlist file, none is allowed."""
+    """Commands from the allowlist: files, folders of them, globs. Without one, no command is allowed."""
 
     enable: bool = True
-    allowlist_files: Annotated[tuple[PathHere, ...], Many] = ()
+    allowlist_files: Annotated[tuple[PathHere, ...], Many] = (Path("/etc/aitbc/miner/allowlist.d"),)
 
 
 class PythonRunner(_Section):
