@@ -1,0 +1,246 @@
+"""Which hosts inputs may come from, enforced where the connection is made.
+
+An input's URL is a stranger's, and the daemon fetches it outside of any sandbox. So the address that is
+really connected to is judged, not the name: a name that answers differently the second time (DNS
+rebinding), a redirect, or a number in disguise (`http://2130706433/`) gains nothing.
+"""
+
+import asyncio
+import http.cookiejar
+import ipaddress
+import socket
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import cast
+
+import httpcore
+import httpx
+
+__all__ = ["AddressPolicy", "AddressRefusedError", "input_client", "resolve"]
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_ADDRESSES_TRIED_MAX = 4
+_CONNECT_TIMEOUT_S = 15.0
+_READ_TIMEOUT_S = 60.0
+
+
+class AddressRefusedError(Exception):
+    """A host has no address that inputs may come from. Names both."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """Public addresses are fine; others only for `trusted` hosts; some never.
+
+    `trusted` holds (host, port) in lower case, as they stand in the URL: the coordinator's own, and what
+    the configuration adds. Never: link-local (the metadata services of clouds), multicast, unspecified
+    and reserved addresses, whoever names them.
+    """
+
+    trusted: frozenset[tuple[str, int]] = frozenset()
+
+    @classmethod
+    def for_coordinator(cls, base_url: str, *more: tuple[str, int]) -> "AddressPolicy":
+        """Trust the host and port of `base_url`, and of `more`."""
+        url = httpx.URL(base_url)
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+        return cls(frozenset({(url.host.lower(), port), *((host.lower(), at) for host, at in more)}))
+
+    def trusts(self, host: str, port: int) -> bool:
+        """Whether this host may have an address that is not public."""
+        return (host.lower(), port) in self.trusted
+
+    def refusal(self, host: str, port: int, address: str) -> str | None:
+        """Say why `host:port` must not be reached at `address`; None if it may."""
+        try:
+            ip = _innermost(ipaddress.ip_address(address))
+        except ValueError:
+            return "is no IP address"
+        if ip.is_link_local:
+            return "is link-local"
+        if ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
+            return "is no address of a host"
+        if not ip.is_global and not self.trusts(host, port):
+            return f"is not public, and {host}:{port} is neither the coordinator nor listed as allowed"
+        return None
+
+
+def _innermost(ip: IpAddress) -> IpAddress:
+    """Take an IPv4 address out of the IPv6 address that carries it (mapped, NAT64, 6to4)."""
+    if not isinstance(ip, ipaddress.IPv6Address):
+        return ip
+    if ip.ipv4_mapped is not None:
+        return ip.ipv4_mapped
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    if ip.sixtofour is not None:
+        return ip.sixtofour
+    return ip
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of `host`, best first, as the system's resolver orders them.
+
+    Raises:
+        OSError: the name does not resolve.
+
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
+class _GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Resolves by itself, judges, and hands on an address, never a name."""
+
+    def __init__(
+        self, policy: AddressPolicy, inner: httpcore.AsyncNetworkBackend, resolver: Resolver
+    ) -> None:
+        self._policy = policy
+        self._inner = inner
+        self._resolver = resolver
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[SocketOption] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await self._resolver(host, port)
+        except TimeoutError:
+            raise httpcore.ConnectTimeout(f"{host} did not resolve in time") from None
+        except (OSError, UnicodeError) as problem:
+            raise httpcore.ConnectError(f"{host} does not resolve: {problem}") from problem
+        allowed = [address for address in addresses if self._policy.refusal(host, port, address) is None]
+        if addresses and not allowed:
+            reason = self._policy.refusal(host, port, addresses[0])
+            raise AddressRefusedError(f"{host}:{port}: {addresses[0]} {reason}")
+        failed: httpcore.ConnectError | httpcore.ConnectTimeout = httpcore.ConnectError(
+            f"{host} has no address"
+        )
+        for address in allowed[:_ADDRESSES_TRIED_MAX]:
+            try:
+                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as problem:
+                failed = problem
+        raise failed
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+        socket_options: Iterable[SocketOption] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        raise AddressRefusedError(f"{path}: inputs do not come from local sockets")
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+def _network() -> httpcore.AsyncNetworkBackend:
+    # httpcore declares a second, empty class of this name for where anyio is missing; httpx needs anyio.
+    return cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, stream: AsyncIterable[bytes]) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx():
+            async for part in self._stream:
+                yield part
+
+    async def aclose(self) -> None:
+        close = getattr(self._stream, "aclose", None)
+        if close is not None:
+            with _as_httpx():
+                await close()
+
+
+class _GuardedTransport(httpx.AsyncBaseTransport):
+    """httpx's own transport takes no network backend, so this stands between it and httpcore's pool."""
+
+    def __init__(self, pool: httpcore.AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        url = request.url
+        with _as_httpx():
+            answer = await self._pool.handle_async_request(
+                httpcore.Request(
+                    method=request.method,
+                    url=httpcore.URL(
+                        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+                    ),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        assert isinstance(answer.stream, AsyncIterable)
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Body(answer.stream),
+        )
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+
+@contextmanager
+def _as_httpx() -> Generator[None]:
+    """Map what httpcore raises for the network's sake to httpx's exception of the same meaning."""
+    try:
+        yield
+    except httpcore.ConnectTimeout as problem:
+        raise httpx.ConnectTimeout(str(problem)) from problem
+    except httpcore.ConnectError as problem:
+        raise httpx.ConnectError(str(problem)) from problem
+    except httpcore.TimeoutException as problem:
+        raise httpx.ReadTimeout(str(problem)) from problem
+    except httpcore.NetworkError as problem:
+        raise httpx.ReadError(str(problem)) from problem
+    except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as problem:
+        raise httpx.RemoteProtocolError(str(problem)) from problem
+
+
+def input_client(
+    policy: AddressPolicy,
+    *,
+    tls: SSLContext | None = None,
+    backend: httpcore.AsyncNetworkBackend | None = None,
+    resolver: Resolver = resolve,
+    read_timeout_s: float = _READ_TIMEOUT_S,
+) -> httpx.AsyncClient:
+    """Return a client for inputs, of which a node needs one. The caller closes it.
+
+    It knows no token, keeps no cookie, follows no redirect by itself, and takes neither a proxy nor
+    credentials from the environment or ~/.netrc. `tls` is the default, verifying context unless given.
+    """
+    pool = httpcore.AsyncConnectionPool(
+        ssl_context=tls if tls is not None else httpx.create_ssl_context(trust_env=False),
+        max_connections=16,
+        max_keepalive_connections=4,
+        keepalive_expiry=5.0,
+        network_backend=_GuardedBackend(policy, backend or _network(), resolver),
+    )
+    return httpx.AsyncClient(
+        transport=_GuardedTransport(pool),
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx.Timeout(read_timeout_s, connect=_CONNECT_TIMEOUT_S),
+        # A jar that takes nothing: one job's host must not recognise the next job's request.
+        cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
+    )
