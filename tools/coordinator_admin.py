@@ -114,10 +114,11 @@ class AdminApi:
         return answer({"faults": self._faults.list()})
 
     async def stats(self, request: Request) -> Response:
-        """Jobs by state, and the CPU seconds that this process has used."""
+        """Count jobs by state and calls that wait; tell the CPU seconds that this process has used."""
         self._allow(request)
+        counts, waiting = self._house.views.counts(), self._house.waiters.waiting
         return answer(
-            {"counts": self._house.views.counts(), "cpu_s": time.process_time(), "pid": os.getpid()}
+            {"counts": counts, "waiting": waiting, "cpu_s": time.process_time(), "pid": os.getpid()}
         )
 
     async def files(self, request: Request) -> Response:

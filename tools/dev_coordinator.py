@@ -61,7 +61,7 @@ class CoordinatorServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
-        """Take no signal: `_serve` does, so that the exit status is ours."""
+        """Take no signal: `_serve` below does, so that the exit status is ours."""
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
