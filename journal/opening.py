@@ -24,7 +24,7 @@ def open_journal(
 ) -> tuple[SqliteJournal, Salvage | None]:
     """Open or create the journal at `path`, checked; with a report if it had to be salvaged.
 
-    The check is SQLite's quick_check and, with `chains`, a rehash of every record. Only one process may open a
+    The check is SQLite's integrity_check and, with `chains`, a rehash of every record. Only one process may open a
     journal this way at a time (the daemon has a lock for that).
 
     Raises:

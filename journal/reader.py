@@ -156,9 +156,9 @@ class Reader:
         return checker.heads()
 
     def damage(self, *, chains: bool) -> str | None:
-        """Say what is wrong, None if nothing is: SQLite's quick_check, then, with `chains`, every record's hash."""
+        """Say what is wrong, None if nothing is: SQLite's integrity_check, then, with `chains`, every record's hash."""
         try:
-            self._check("quick_check")
+            self._check("integrity_check")
             if chains:
                 check = ChainChecker().check
                 for record in self._query(_ALL):

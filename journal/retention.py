@@ -12,6 +12,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,7 +85,8 @@ def export_streams(reader: Reader, keys: Sequence[StreamKey], folder: Path, now_
         partial.rename(path)
         fsync_folder(folder)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what hindered the export may hinder this; a later one starts it afresh
+            partial.unlink(missing_ok=True)
         raise JournalUnavailable(f"{path}: the export failed, so nothing was dropped: {error}") from error
     return Expiry(path, tuple(key for key, _ in whole), tuple(head for _, head in whole), tuple(broken))
 

@@ -66,7 +66,8 @@ class Salvage:
 def find_damage(path: Path, *, chains: bool = True) -> str | None:
     """Say what is wrong with the database at `path`, None if nothing is. Changes nothing.
 
-    Runs SQLite's quick_check, and, with `chains`, rehashes every record.
+    Runs SQLite's integrity_check (quick_check would not notice an index that has lost a record, and the index is
+    the lock that keeps streams dense), and, with `chains`, rehashes every record.
 
     Raises:
         SchemaTooNew: a later release wrote it.
