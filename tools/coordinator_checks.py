@@ -2,9 +2,9 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 
-__all__ = ["JOB_ID", "Refusal", "integer", "job_requirements", "safe_path", "text"]
+__all__ = ["JOB_ID", "Refusal", "integer", "job_requirements", "mapping", "safe_path", "text"]
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -22,9 +22,14 @@ class Refusal(Exception):
         self.message = message
 
 
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a decoded JSON object as it is, and an empty one for anything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
 def text(body: Any, name: str, *, chars_max: int = 256) -> str:
     """Take a non-empty string of at most `chars_max` characters out of a decoded JSON object."""
-    value = body.get(name) if isinstance(body, dict) else None
+    value = mapping(body).get(name)
     if not isinstance(value, str) or not value or len(value) > chars_max:
         raise Refusal(422, f"{name}: a string of 1 to {chars_max} characters is needed")
     return value
@@ -32,7 +37,7 @@ def text(body: Any, name: str, *, chars_max: int = 256) -> str:
 
 def integer(body: Any, name: str, default: int | None = None, *, low: int = 0, high: int = 2**31) -> int:
     """Take an integer between `low` and `high` out of a decoded JSON object."""
-    value = body.get(name, default) if isinstance(body, dict) else None
+    value = mapping(body).get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise Refusal(422, f"{name}: an integer from {low} to {high} is needed")
     return value
@@ -65,7 +70,7 @@ def job_requirements(manifest: dict[str, Any]) -> tuple[bool, int, list[str]]:
     needs = manifest.get("requirements", {})
     if not isinstance(needs, dict):
         raise Refusal(422, "requirements: an object is needed")
-    tags = needs.get("tags", [])
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+    tags = mapping(needs).get("tags", [])
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in cast("list[Any]", tags)):
         raise Refusal(422, "requirements.tags: a list of strings is needed")
-    return needs.get("gpu") is True, integer(needs, "vram_mb", 0), tags
+    return mapping(needs).get("gpu") is True, integer(needs, "vram_mb", 0), cast("list[str]", tags)

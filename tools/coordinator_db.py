@@ -5,7 +5,7 @@ a power cut may lose the last commits. That is enough for a development tool and
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: sqlite3.Connection) -> Generator[None]:
     """All or nothing: commit at the end of the block, roll back when it raises."""
     db.execute("BEGIN IMMEDIATE")
     try:

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,7 +95,7 @@ async def _sweep(queue: JobQueue, period_s: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _sweeping(queue: JobQueue, policy: Policy) -> AsyncIterator[None]:
+async def _sweeping(queue: JobQueue, policy: Policy) -> AsyncGenerator[None]:
     period_s = max(0.02, min(1.0, policy.lease_s / 10, policy.offer_s / 10))
     task = asyncio.create_task(_sweep(queue, period_s))
     try:
