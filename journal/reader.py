@@ -14,7 +14,16 @@ from journal.record import ChainChecker, Head
 from journal.schema import SchemaTooNew, schema_version
 from journal.upcast import Upcasters
 
-__all__ = ["COLUMNS", "INSERT", "Damaged", "Reader", "connect_reader", "open_reader", "to_record"]
+__all__ = [
+    "COLUMNS",
+    "INSERT",
+    "UNREADABLE",
+    "Damaged",
+    "Reader",
+    "connect_reader",
+    "open_reader",
+    "to_record",
+]
 
 COLUMNS = "job_id, attempt, seq, at_ns, boot_id, event, version, source, dest, data_json, prev, hash"
 _ALL = f"SELECT {COLUMNS} FROM records ORDER BY n"  # noqa: S608 - a constant
@@ -27,6 +36,8 @@ INSERT = f"INSERT INTO records ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 # The oldest first: by the place of each stream's first record.
 _STREAMS = "SELECT job_id, attempt FROM records WHERE seq = 1 ORDER BY n"
 _ROWS_AT_ONCE = 512
+# SQLite quotes a rotten schema in its message, and the driver fails to decode that.
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
 class Damaged(JournalError):
@@ -193,7 +204,7 @@ class Reader:
                 yield from rows
         except sqlite3.ProgrammingError as error:
             raise JournalUnavailable(f"{self._path}: the journal is closed: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except UNREADABLE as error:
             raise Damaged(f"{self._path}: {error}") from error
 
 
@@ -209,7 +220,7 @@ def open_reader(path: Path, upcasters: Upcasters | None = None) -> Reader:
     conn = connect_reader(path)
     try:
         version = schema_version(conn)
-    except sqlite3.DatabaseError as error:
+    except UNREADABLE as error:
         conn.close()
         raise Damaged(f"{path}: {error}") from error
     except SchemaTooNew:

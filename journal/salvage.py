@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from journal.port import ChainBroken, JournalUnavailable, Record, StreamKey
-from journal.reader import COLUMNS, INSERT, Damaged, connect_reader, open_reader, to_record
+from journal.reader import COLUMNS, INSERT, UNREADABLE, Damaged, connect_reader, open_reader, to_record
 from journal.record import ChainChecker
 from journal.schema import connect_writer, fsync_folder, migrate
 
 __all__ = ["Salvage", "find_damage", "finish_swap", "salvage"]
 
 # So many places in a row may be unreadable before the rest is given up; each costs some microseconds.
-_MISSES_MAX = 200_000
+_MISSES_MAX = 50_000
 _BROKEN_MAX = 1000
 _TYPES = (int, str, int, int, int, str, str, int, str, str, str, bytes, bytes)
 _FROM = f"SELECT n, {COLUMNS} FROM records NOT INDEXED WHERE n > ? ORDER BY n"  # noqa: S608 - a constant
@@ -206,7 +206,7 @@ class _Rows:
                         self.unreadable += 1
                     elif self._rows_left > 0:
                         yield row[1:], to_record(row[1:])
-            except sqlite3.DatabaseError as error:
+            except UNREADABLE as error:
                 self.unreadable += misses == 0
                 if not _may_step_over(error):
                     return
@@ -215,21 +215,23 @@ class _Rows:
                 return
 
     def _top(self) -> int:
-        with suppress(sqlite3.DatabaseError):
+        with suppress(*UNREADABLE):
             (top,) = self._conn.execute("SELECT max(n) FROM records").fetchone()
             if type(top) is int:
                 return top
         return 2**63 - 1
 
 
-def _may_step_over(error: sqlite3.DatabaseError) -> bool:
+def _may_step_over(error: Exception) -> bool:
     """Whether another row may still be readable: not so when there is no table, or no database."""
+    if isinstance(error, UnicodeDecodeError):
+        return False
     return "no such" not in str(error) and "not a database" not in str(error) and "schema" not in str(error)
 
 
 def _sealed(conn: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
     """Iterate over the notes of sealed streams as far as they can be read."""
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*UNREADABLE):
         for row in conn.execute(_SEALED):
             if tuple(map(type, row)) == _SEALED_TYPES:
                 yield row

@@ -5,13 +5,14 @@ mistaken for a newer release. Migrations go forward only, all of them in one tra
 
     records     one row a record, in the order of commit (`n`); UNIQUE (job_id, attempt, seq) is the optimistic lock
     sealed      streams that retention has exported; only their records may be deleted
-    migrations  when each schema version came
+    migrations  when each schema version came, and what the schema then was (rot in a trigger's text is damage too)
 """
 
 import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -105,12 +106,24 @@ def schema_version(conn: sqlite3.Connection) -> int:
         (known,) = conn.execute("SELECT max(version) FROM migrations").fetchone()
     if stated != known:
         raise sqlite3.DatabaseError(f"header says schema {stated}, table migrations says {known}")
+    if known:
+        (noted,) = conn.execute("SELECT schema_sha256 FROM migrations WHERE version = ?", (known,)).fetchone()
+        if noted != _fingerprint(conn):
+            raise sqlite3.DatabaseError("the schema is not what its migration has left")
     if stated > NEWEST:
         raise SchemaTooNew(
             f"the journal has schema {stated}, this program knows {NEWEST}: install the release that wrote it, "
             "or a later one; nothing was changed"
         )
     return int(stated)
+
+
+def _fingerprint(conn: sqlite3.Connection) -> bytes:
+    """Return a hash of all tables, indexes and triggers, but for SQLite's own statistics."""
+    objects = conn.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name"
+    )
+    return sha256(repr(objects.fetchall()).encode("utf-8", "surrogateescape")).digest()
 
 
 def migrate(conn: sqlite3.Connection, now_ns: int) -> None:
@@ -129,9 +142,13 @@ def migrate(conn: sqlite3.Connection, now_ns: int) -> None:
         # Again, inside: another process may have migrated meanwhile.
         for number in range(schema_version(conn) + 1, NEWEST + 1):
             if number == 1:
-                db.table("migrations").create({"version": int, "applied_ns": int}, pk="version", strict=True)
+                columns = {"version": int, "applied_ns": int, "schema_sha256": bytes}
+                db.table("migrations").create(columns, pk="version", strict=True)
             _MIGRATIONS[number - 1](db)
-            conn.execute("INSERT INTO migrations (version, applied_ns) VALUES (?, ?)", (number, now_ns))
+            conn.execute(
+                "INSERT INTO migrations (version, applied_ns, schema_sha256) VALUES (?, ?, ?)",
+                (number, now_ns, _fingerprint(conn)),
+            )
             conn.execute(f"PRAGMA user_version = {number}")
         conn.execute("COMMIT")
     except BaseException:

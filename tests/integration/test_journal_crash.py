@@ -63,8 +63,11 @@ def test_what_was_reported_survives_a_kill(tmp_path):
         process = start(path)
         reported |= follow(process, lines)
         kill(process, reported)
-        with open_reader(path) as reader:  # as the crash has left it
+        left = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.iterdir()}
+        assert sorted(left) == ["j.db", "j.db-shm", "j.db-wal"]
+        with open_reader(path) as reader:
             heads = reader.verify()
+        assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.iterdir()} == left
         assert {key: heads[key].seq for key in reported if heads[key].seq < reported[key]} == {}
     journal, salvage = open_journal(path, boot_id="b", now_ns=time.time_ns)
     assert salvage is None

@@ -120,15 +120,28 @@ def test_another_file_is_set_aside_too(tmp_path):
     assert report.aside.read_text().startswith("a note")
 
 
+def test_rot_in_a_trigger_is_damage_too(tmp_path, sound):
+    source, original = sound
+    path = tmp_path / "j.db"
+    data = source.read_bytes().replace(b"BEFORE DELETE ON sealed", b"BEFORE DELETE ON sEaled", 1)
+    path.write_bytes(data)
+    report = check(path, original, data)
+    assert "schema" in report.reason
+    assert report.records == sum(map(len, original.values()))
+
+
 def test_a_forged_record_costs_its_stream_the_tail_and_no_other(tmp_path, sound):
     source, original = sound
     path = tmp_path / "j.db"
     shutil.copy(source, path)
     with closing(sqlite3.connect(path)) as conn:
+        (trigger,) = conn.execute("SELECT sql FROM sqlite_master WHERE name = 'records_no_update'").fetchone()
         conn.execute("DROP TRIGGER records_no_update")
         conn.execute("UPDATE records SET event = 'Forged' WHERE job_id = 'j-7' AND seq = 5")
+        conn.execute(trigger)
         conn.commit()
     report = check(path, original, path.read_bytes())
+    assert "j-7/1: record 5" in report.reason
     assert [(b.key, b.seq) for b in report.broken] == [(StreamKey("j-7", 1), 5)]
     with open_reader(path) as reader:
         assert len(reader.read(StreamKey("j-7", 1))) == 4

@@ -118,8 +118,12 @@ def test_a_stream_that_grows_meanwhile_stays(tmp_path):
 def test_a_broken_stream_is_never_dropped(tmp_path):
     async def script(journal):
         with closing(sqlite3.connect(tmp_path / "j.db")) as conn:
+            (trigger,) = conn.execute(
+                "SELECT sql FROM sqlite_master WHERE name = 'records_no_update'"
+            ).fetchone()
             conn.execute("DROP TRIGGER records_no_update")
             conn.execute("UPDATE records SET data_json = '{}' WHERE job_id = 'old' AND seq = 2")
+            conn.execute(trigger)
             conn.commit()
         return await journal.seal([OLD, YOUNG], tmp_path / "export")
 
