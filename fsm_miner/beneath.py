@@ -56,9 +56,9 @@ def path_problem(path: str) -> str | None:
 def open_regular(base: Path, path: str) -> int:
     """Open the regular file `base/path` for reading; the descriptor is the caller's.
 
-    `base` itself is ours and may have links in it; nothing below it may. A hard link is taken: the name
-    space of the job holds no file of anybody else on a mount it can link across, and without a sandbox
-    it could simply have copied what it can link.
+    The folders above `base` are ours and may be reached by links; `base` and what is below must not be.
+    A hard link is taken: inside the sandbox nothing of anybody else lies on a mount that work/ or output/
+    could be linked from, and without one the job could simply have copied what it can link.
 
     Raises:
         NotThereError: it, or a folder on the way, does not exist.
@@ -70,10 +70,10 @@ def open_regular(base: Path, path: str) -> int:
     if problem is not None:
         raise ValueError(f"{path!r} {problem}")
     *folders, name = path.split("/")
-    folder = _open_step(base, None, _FOLDER | os.O_DIRECTORY, str(base.name))
+    folder = _open_step(base, None, base.name)
     try:
         for step in folders:
-            deeper = _open_step(step, folder, _FOLDER, step)
+            deeper = _open_step(step, folder, step)
             os.close(folder)
             folder = deeper
         return _open_file(name, folder)
@@ -81,14 +81,14 @@ def open_regular(base: Path, path: str) -> int:
         os.close(folder)
 
 
-def _open_step(step: str | Path, folder: int | None, flags: int, shown: str) -> int:
+def _open_step(step: str | Path, folder: int | None, shown: str) -> int:
     if folder is not None:
         # Looked at before it is opened, so that the message can say what it is.
         found = _lstat(str(step), folder)
         if not stat.S_ISDIR(found.st_mode):
             raise NotRegularError(f"{shown!r} on its way is {_kind(found.st_mode)}, not a folder")
     try:
-        return os.open(step, flags, dir_fd=folder)
+        return os.open(step, _FOLDER, dir_fd=folder)
     except FileNotFoundError:
         raise NotThereError(shown) from None
     except OSError as problem:

@@ -368,18 +368,18 @@ def test_cancellation_leaves_no_file(tmp_path: Path):
             arrived.set()
             await asyncio.Event().wait()
 
-        async with serving(silent) as port:
-            async with input_client(AddressPolicy(frozenset({("127.0.0.1", port)}))) as client:
-                item = InputUrl(f"http://127.0.0.1:{port}/", "in")
-                task = asyncio.create_task(
-                    fetch_inputs(
-                        [item], {}, tmp_path, client=client, limits=ROOMY, free_bytes=lambda _: 1 << 40
-                    )
-                )
-                await arrived.wait()
-                task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await task
+        async with (
+            serving(silent) as port,
+            input_client(AddressPolicy(frozenset({("127.0.0.1", port)}))) as client,
+        ):
+            item = InputUrl(f"http://127.0.0.1:{port}/", "in")
+            task = asyncio.create_task(
+                fetch_inputs([item], {}, tmp_path, client=client, limits=ROOMY, free_bytes=lambda _: 1 << 40)
+            )
+            await arrived.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
     asyncio.run(go())
     assert list(tmp_path.iterdir()) == []
@@ -414,11 +414,13 @@ def test_a_disk_that_fills_up_meanwhile_stops_it(tmp_path: Path):
             writer.write(b"0\r\n\r\n")
 
         free = iter([100 * MIB, 10])
-        async with serving(big) as port:
-            async with input_client(AddressPolicy(frozenset({("127.0.0.1", port)}))) as client:
-                item = InputUrl(f"http://127.0.0.1:{port}/", "in")
-                return await fetch_inputs(
-                    [item], {}, tmp_path, client=client, limits=ROOMY, free_bytes=lambda _: next(free)
-                )
+        async with (
+            serving(big) as port,
+            input_client(AddressPolicy(frozenset({("127.0.0.1", port)}))) as client,
+        ):
+            item = InputUrl(f"http://127.0.0.1:{port}/", "in")
+            return await fetch_inputs(
+                [item], {}, tmp_path, client=client, limits=ROOMY, free_bytes=lambda _: next(free)
+            )
 
     assert failure_of(asyncio.run(go()), tmp_path).code is ErrorCode.NORESOURCE

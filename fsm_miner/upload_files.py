@@ -1,0 +1,81 @@
+"""Open a result's files for delivery: the stored artifacts, and the run's log."""
+
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+
+from fsm_miner.artifacts import StoredArtifact, open_stored, sha256_of
+from fsm_miner.beneath import NotRegularError, NotThereError, open_regular
+from fsm_miner.coordinator.port import UploadFile
+from fsm_miner.offload import offload
+from fsm_miner.workspace import Workspace
+from states.codes import ErrorCode, Failure
+
+__all__ = ["Uploads", "opened_for_upload"]
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Open files: one for each artifact, in their order, and the log if there is one."""
+
+    artifacts: tuple[UploadFile, ...]
+    log: UploadFile | None
+
+
+@asynccontextmanager
+async def opened_for_upload(
+    workspace: Workspace, artifacts: Sequence[StoredArtifact]
+) -> AsyncGenerator[Uploads | Failure]:
+    """Open what was collected, making sure that it is still what was collected; closed on leaving.
+
+    A file with another size is refused; with another inode or time it is hashed again. Yields a Failure
+    (E_ARTIFACT) if one is gone or differs.
+
+    Raises:
+        OSError: the disk cannot be read, or too many files are open.
+
+    """
+    with ExitStack() as stack:
+        stop = Event()
+        opened = await offload(partial(_open_all, workspace, artifacts, stack, stop), stop=stop)
+        yield opened
+
+
+def _open_all(
+    workspace: Workspace, artifacts: Sequence[StoredArtifact], stack: ExitStack, stop: Event
+) -> Uploads | Failure:
+    files: list[UploadFile] = []
+    for artifact in artifacts:
+        try:
+            fd = open_stored(workspace, artifact)
+        except (NotThereError, NotRegularError) as problem:
+            return Failure(
+                ErrorCode.ARTIFACT, f"artifact {artifact.path!r}: no longer what was collected: {problem}"
+            )
+        stack.callback(os.close, fd)
+        if not _same(fd, artifact, stop):
+            return Failure(ErrorCode.ARTIFACT, f"artifact {artifact.path!r}: changed since it was collected")
+        files.append(UploadFile(fd, artifact.size, f"artifacts/{artifact.path}", artifact.type))
+    return Uploads(tuple(files), _open_log(workspace, stack))
+
+
+def _same(fd: int, artifact: StoredArtifact, stop: Event) -> bool:
+    found = os.fstat(fd)
+    if found.st_size != artifact.size:
+        return False
+    if (found.st_ino, found.st_mtime_ns) == (artifact.inode, artifact.mtime_ns):
+        return True
+    return sha256_of(fd, artifact.size, stop) == artifact.sha256
+
+
+def _open_log(workspace: Workspace, stack: ExitStack) -> UploadFile | None:
+    """Open the log; a result is worth delivering without one."""
+    try:
+        fd = open_regular(workspace.logs, workspace.exec_log.name)
+    except (NotThereError, NotRegularError):
+        return None
+    stack.callback(os.close, fd)
+    return UploadFile(fd, os.fstat(fd).st_size, "logs/exec.log", "text/plain")
