@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any
 
-from coordinator_checks import Refusal, safe_path
+from coordinator_checks import Refusal, items, safe_path
 from coordinator_faults import Faults, parse_fault
 from coordinator_house import House, answer, bearer, json_body, json_value
 from starlette.requests import Request
@@ -37,7 +37,7 @@ class AdminApi:
             limit = min(_seconds(request, "limit", 100), 10000)
             return answer({"jobs": self._house.views.jobs(request.query_params.get("state"), int(limit))})
         body = await json_value(request)
-        ids = self._house.queue.submit(body if isinstance(body, list) else [body])
+        ids = self._house.queue.submit(items(body, "jobs") if isinstance(body, list) else [body])
         return answer({"job_ids": ids} if isinstance(body, list) else {"job_id": ids[0]}, 201)
 
     async def job(self, request: Request) -> Response:
@@ -107,7 +107,9 @@ class AdminApi:
         self._allow(request)
         if request.method == "POST":
             body = await json_value(request)
-            for fault in [parse_fault(item) for item in (body if isinstance(body, list) else [body])]:
+            for fault in [
+                parse_fault(item) for item in (items(body, "faults") if isinstance(body, list) else [body])
+            ]:
                 self._faults.add(fault)
         elif request.method == "DELETE":
             self._faults.clear()

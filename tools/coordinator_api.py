@@ -6,7 +6,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from coordinator_checks import JOB_ID, Refusal, integer, text
+from coordinator_checks import JOB_ID, Refusal, integer, items, text
 from coordinator_filters import Filters
 from coordinator_house import House, answer, bearer, json_body
 from coordinator_multipart import ResultForm
@@ -64,9 +64,7 @@ class NodeApi:
         """Keep the node's state, renew its leases, hand out its commands."""
         body = await json_body(request)
         node_id = self._node(request, body)
-        running = body.get("running", [])
-        if not isinstance(running, list):
-            raise Refusal(422, "running: a list is needed")
+        running = items(body.get("running", []), "running")
         pairs = [(text(item, "job_id"), integer(item, "attempt", 1, low=1)) for item in running]
         commands = self._house.nodes.heartbeat(node_id, body)
         cancel = self._queue.renew(node_id, pairs)
@@ -165,9 +163,7 @@ class NodeApi:
         """Say for each unfinished job of a restarted node whether to go on."""
         body = await json_body(request)
         node_id = self._node(request, body)
-        jobs = body.get("jobs")
-        if not isinstance(jobs, list):
-            raise Refusal(422, "jobs: a list is needed")
+        jobs = items(body.get("jobs"), "jobs")
         pairs = [(text(item, "job_id"), integer(item, "attempt", low=1)) for item in jobs]
         return answer({"jobs": self._queue.reconcile(node_id, pairs)})
 

@@ -4,7 +4,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Any, cast
 
-__all__ = ["JOB_ID", "Refusal", "integer", "job_requirements", "mapping", "safe_path", "text"]
+__all__ = ["JOB_ID", "Refusal", "integer", "items", "job_requirements", "mapping", "safe_path", "text"]
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -25,6 +25,13 @@ class Refusal(Exception):
 def mapping(value: Any) -> dict[str, Any]:
     """Return a decoded JSON object as it is, and an empty one for anything else."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def items(value: Any, what: str, *, count_max: int = 10000) -> list[Any]:
+    """Return a decoded JSON list of at most `count_max` items; refuse anything else."""
+    if not isinstance(value, list) or len(cast("list[Any]", value)) > count_max:
+        raise Refusal(422, f"{what}: a list of at most {count_max} is needed")
+    return cast("list[Any]", value)
 
 
 def text(body: Any, name: str, *, chars_max: int = 256) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coordinator_checks import Refusal, integer
+from coordinator_checks import Refusal, integer, items, mapping
 
 __all__ = ["Filters"]
 
@@ -46,6 +46,7 @@ class Filters:
             return Filters()
         if not isinstance(raw, dict):
             raise Refusal(422, "filters: an object is needed")
+        raw = mapping(raw)
         gpus = raw.get("gpus")
         tags = _strings(raw, "tags")
         return Filters(
@@ -61,13 +62,13 @@ def _strings(raw: dict[str, Any], name: str) -> list[str] | None:
     value = raw.get(name)
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) > 256 or not all(isinstance(item, str) for item in value):
-        raise Refusal(422, f"filters.{name}: a list of at most 256 strings is needed")
-    return value
+    strings = items(value, f"filters.{name}", count_max=256)
+    if not all(isinstance(item, str) for item in strings):
+        raise Refusal(422, f"filters.{name}: strings are needed")
+    return strings
 
 
 def _largest(gpus: Any) -> int:
     """Return the free MiB of the emptiest card, -1 when there is no card at all."""
-    if not isinstance(gpus, list):
-        raise Refusal(422, "filters.gpus: a list is needed")
-    return max((integer(gpu, "vram_free_mb") for gpu in gpus), default=-1)
+    cards = items(gpus, "filters.gpus", count_max=256)
+    return max((integer(card, "vram_free_mb") for card in cards), default=-1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator_checks import Refusal
+from coordinator_checks import Refusal, mapping
 from coordinator_nodes import Nodes
 from coordinator_queue import JobQueue
 from coordinator_signing import Signer
@@ -87,7 +87,7 @@ async def json_body(request: Request) -> dict[str, Any]:
     value = await json_value(request)
     if not isinstance(value, dict):
         raise Refusal(422, "a JSON object is needed")
-    return value
+    return mapping(value)
 
 
 async def json_value(request: Request) -> Any:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coordinator_checks import JOB_ID, Refusal, integer, job_requirements, text
+from coordinator_checks import JOB_ID, Refusal, integer, job_requirements, mapping, text
 from coordinator_db import transaction
 from coordinator_filters import Filters
 
@@ -84,12 +84,14 @@ class JobQueue:
     def _submit_one(self, manifest: Any) -> str:
         if not isinstance(manifest, dict):
             raise Refusal(422, "a manifest is a JSON object")
-        manifest = {"job_id": f"j-{time.strftime('%Y%m%d')}-{secrets.token_hex(4)}", "attempt": 1} | manifest
+        manifest = {"job_id": f"j-{time.strftime('%Y%m%d')}-{secrets.token_hex(4)}", "attempt": 1} | mapping(
+            manifest
+        )
         job_id = text(manifest, "job_id")
         if not JOB_ID.fullmatch(job_id):
             raise Refusal(422, f"job_id: must match {JOB_ID.pattern}; raw ones go through /admin/offers")
         gpu, vram_mb, tags = job_requirements(manifest)
-        hidden = manifest.pop("secrets", None) or {}
+        hidden: Any = manifest.pop("secrets", None) or {}
         if not isinstance(hidden, dict):
             raise Refusal(422, "secrets: an object is needed")
         queue = None if manifest.get("queue") is None else text(manifest, "queue")
@@ -103,7 +105,7 @@ class JobQueue:
             vram_mb,
             json.dumps(tags),
             json.dumps(manifest),
-            bool(hidden),
+            bool(mapping(hidden)),
             self._clock(),
         )
         try:
@@ -115,13 +117,12 @@ class JobQueue:
         except sqlite3.IntegrityError as error:
             raise Refusal(409, f"{job_id}: there is a job of that name already") from error
         if hidden:
-            self._secrets[job_id] = hidden
+            self._secrets[job_id] = mapping(hidden)
         return job_id
 
     def submit_raw(self, answer: Any) -> None:
         """Queue one whole body for a pull answer, of any shape, handed out once as it is."""
-        job = answer.get("job") if isinstance(answer, dict) else None
-        job_id = job.get("job_id") if isinstance(job, dict) else None
+        job_id = mapping(mapping(answer).get("job")).get("job_id")
         self._db.execute(
             "INSERT INTO offers (answer, job_id) VALUES (?, ?)",
             (json.dumps(answer), job_id if isinstance(job_id, str) else None),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coordinator_checks import Refusal, integer, safe_path, text
+from coordinator_checks import Refusal, integer, items, safe_path, text
 from coordinator_multipart import LOG_NAME, Part, ResultForm
 from coordinator_queue import Artifact
 from coordinator_uploads import Uploads, link_or_replace, sha256_file
@@ -91,9 +91,7 @@ def _ready(target: Path) -> Path:
 
 
 def _declared(metadata: Any) -> list[dict[str, Any]]:
-    declared = metadata.get("artifacts", [])
-    if not isinstance(declared, list) or len(declared) > ARTIFACTS_MAX:
-        raise Refusal(422, f"metadata.artifacts: a list of at most {ARTIFACTS_MAX} is needed")
+    declared = items(metadata.get("artifacts", []), "metadata.artifacts", count_max=ARTIFACTS_MAX)
     if not all(isinstance(item, dict) for item in declared):
         raise Refusal(422, "metadata.artifacts: objects are needed")
     return declared

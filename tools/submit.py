@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 import typer
-from coordinator_checks import Refusal, safe_path
+from coordinator_checks import Refusal, mapping, safe_path
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
@@ -147,7 +147,7 @@ def submit_manifest(
         remote.stop(f"{file}: cannot be read as JSON: {error}", EXIT_USAGE)
     if not isinstance(manifest, dict):
         remote.stop(f"{file}: a manifest is a JSON object", EXIT_USAGE)
-    _submit(remote, manifest, After(wait, out, as_json))
+    _submit(remote, mapping(manifest), After(wait, out, as_json))
 
 
 @app.command("run")
@@ -188,7 +188,7 @@ def run_command(
     manifest["artifacts"] = declared or default
     if inputs:
         manifest["input"] = {"urls": [_upload(remote, path) for path in inputs]}
-    _submit(remote, manifest, After(wait, out, as_json))
+    _submit(remote, mapping(manifest), After(wait, out, as_json))
 
 
 @app.command("list")
