@@ -130,7 +130,11 @@ class AllowlistWatch:
                     return
 
     async def _ticks(self, present: list[str]) -> AsyncGenerator[object]:
-        """Yield whenever it is time to look. The first tick comes after the watch has begun."""
+        """Yield whenever it is time to look.
+
+        The first tick comes after the watch has begun, so nothing falls between the two; what changed before
+        it began is seen at that tick, `poll_s` later at most.
+        """
         if not present:
             yield None
             while True:
