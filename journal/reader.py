@@ -85,16 +85,9 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         raise Damaged(f"{log} is there and {index.name} is not: start the daemon once, it puts this right")
     uri = f"{path.absolute().as_uri()}?mode=ro&{how}"
     try:
-        conn = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
     except sqlite3.Error as error:
         raise Damaged(f"{path}: {error}") from error
-    conn.text_factory = _text
-    return conn
-
-
-def _text(raw: bytes) -> str:
-    """Decode stored text; bytes that rot has made invalid UTF-8 survive, and then fail their hash."""
-    return raw.decode("utf-8", "surrogateescape")
 
 
 class Reader:

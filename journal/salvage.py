@@ -151,6 +151,7 @@ def _copy(path: Path, target: sqlite3.Connection, report: Salvage) -> Salvage:
         source = connect_reader(path)
     except (Damaged, FileNotFoundError):
         return report
+    source.text_factory = _text
     checker = ChainChecker()
     broken: dict[StreamKey, ChainBroken] = {}
     # A row takes more than 100 bytes, in the database or in its log.
@@ -181,6 +182,11 @@ def _copy(path: Path, target: sqlite3.Connection, report: Salvage) -> Salvage:
     return Salvage(
         report.aside, report.reason, kept, len(checker.heads()), tuple(broken.values()), rows.unreadable
     )
+
+
+def _text(raw: bytes) -> str:
+    """Decode stored text; bytes that rot has made invalid UTF-8 survive, and then fail their hash."""
+    return raw.decode("utf-8", "surrogateescape")
 
 
 class _Rows:
