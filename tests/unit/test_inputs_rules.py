@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from fsm_miner.input_hosts import AddressPolicy, input_client
-from fsm_miner.input_rules import shown
+from fsm_miner.input_rules import StoppedError, redirect_target, shown
 from fsm_miner.inputs import Fetched, FetchLimits, InputUrl, fetch_inputs
 from states.codes import ErrorCode, Failure
 
@@ -157,3 +157,24 @@ def test_a_shown_url_has_no_signature_in_it():
     assert shown("https://u:p@h/a/b?X-Sig=secret#frag") == "https://h/a/b"
     assert shown("https://[::1") == "(not a URL)"
     assert len(shown("https://h/" + "a" * 3000)) < 200
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("/b", "https://h/b"),
+        ("//other/b", "https://other/b"),
+        ("https://other:8443/b?c", "https://other:8443/b?c"),
+        ("http://h/b", None),
+        ("ftp://h/b", None),
+    ],
+)
+def test_a_redirect_never_leaves_https(location: str, target: str | None):
+    item = InputUrl("https://h/a", "in", HASH)
+    response = httpx.Response(302, headers={"Location": location})
+    if target is not None:
+        assert str(redirect_target(httpx.URL(item.url), response, item)) == target
+        return
+    with pytest.raises(StoppedError) as stopped:
+        redirect_target(httpx.URL(item.url), response, item)
+    assert stopped.value.failure.code is ErrorCode.DENY
