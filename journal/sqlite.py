@@ -100,7 +100,8 @@ class SqliteJournal:
         """Export, then drop, the streams whose last record is older than `before_ns` and final.
 
         `is_final` sees that last record, in a thread of its own. At most `streams_max` streams a call, oldest
-        first: ask again while `Expiry.keys` is that long. A stream whose chain does not hold is never dropped (`Expiry.broken`).
+        first: ask again while `Expiry.keys` is that long. A stream whose chain does not hold is never dropped
+        (`Expiry.broken`).
 
         Raises:
             JournalUnavailable: the export or the deletion could not be made durable; what was not dropped stays.
