@@ -53,7 +53,12 @@ class Redactor:
         """Register a secret. An empty one is ignored: it is everywhere."""
         value = secret.reveal()
         # Where a secret has characters that repr, JSON or a URL write differently, it must not escape so.
-        forms = {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe="", errors="replace")} - {""}
+        forms = {
+            value,
+            repr(value)[1:-1],
+            json.dumps(value)[1:-1],
+            quote(value, safe="", errors="replace"),
+        } - {""}
         # The longest first: what contains another secret must not be broken up by it.
         self._known = tuple(sorted({*self._known, *forms}, key=lambda form: (-len(form), form)))
 

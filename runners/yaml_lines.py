@@ -174,7 +174,7 @@ class _Reading:
         if text in _TRUE or text in _FALSE:
             return text in _TRUE
         if _INT.fullmatch(text):
-            if len(text) > _DIGITS_MAX:
+            if len(text.lstrip("+-")) > _DIGITS_MAX:
                 raise self._problem(
                     line, f"a number of more than {_DIGITS_MAX} digits; quote it if it is text"
                 )

@@ -40,6 +40,7 @@ LIST_MAX = 256
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}", re.ASCII)
 _PATH_MAX = 4096
+_MB_MAX = 2**40
 
 
 class _Context(TypedDict):
@@ -141,8 +142,10 @@ def _listen(value: object) -> Listen | None:
     return None if value is None else _parsed(parse_listen)(value)
 
 
-def _zero_is_none(value: object) -> object:
-    return None if value == 0 and type(value) is int else value
+def _max_mb(value: object) -> int | None:
+    if value is None or (type(value) is int and 0 <= value <= _MB_MAX):
+        return value or None
+    raise told(f"must be a whole number from 0 to {_MB_MAX} (0 is no limit), not {shown(value)}")
 
 
 def _base_url(value: object) -> str:
@@ -188,7 +191,7 @@ NodeId = Annotated[
         _parsed(
             _pattern(
                 _NODE_ID,
-                "must be 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit",
+                "must be 1 to 64 of A-Z a-z 0-9 . _ - with a letter or digit first",
             )
         )
     ),
@@ -196,7 +199,7 @@ NodeId = Annotated[
 Tag = Annotated[
     str,
     BeforeValidator(
-        _parsed(_pattern(_TAG, "must be 1 to 64 letters, digits or . _ : + -, the first a letter or digit"))
+        _parsed(_pattern(_TAG, "must be 1 to 64 of A-Z a-z 0-9 . _ : + - with a letter or digit first"))
     ),
 ]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -207,7 +210,7 @@ LogPath = Annotated[Path | None, BeforeValidator(_log_path)]
 ListenOn = Annotated[Listen | None, BeforeValidator(_listen)]
 HostPort = Annotated[str, BeforeValidator(_parsed(parse_host_port))]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
-MaxMb = Annotated[int | None, BeforeValidator(_zero_is_none)]
+MaxMb = Annotated[int | None, BeforeValidator(_max_mb)]
 
 
 def _unique(values: Any) -> Any:

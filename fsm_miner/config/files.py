@@ -30,11 +30,14 @@ def read_small_file(path: Path, max_bytes: int) -> SmallFile:
     try:
         # O_NONBLOCK: opening a FIFO would otherwise wait for its writer for ever.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        with os.fdopen(fd, "rb") as file:
+        try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise FileRefused(f"{path} is not a regular file")
-            content = file.read(max_bytes + 1)
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                content = file.read(max_bytes + 1)
+        finally:
+            os.close(fd)
     except OSError as error:
         raise FileRefused(f"cannot read {path}: {error.strerror}") from None
     except ValueError:

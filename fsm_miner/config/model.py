@@ -154,7 +154,7 @@ class Workspace(_Section):
     root: PathHere = Path("/var/lib/aitbc/miner/jobs")
     keep_success: Duration = timedelta(hours=24)
     keep_failed: Duration = timedelta(days=7)
-    max_mb: Annotated[MaxMb, Field(ge=1, le=2**40)] = None
+    max_mb: MaxMb = None
 
 
 class Logging(_Section):

@@ -48,7 +48,9 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(*(text.encode(errors="surrogatepass") for text in (self._value, other._value)))
+        return hmac.compare_digest(
+            *(text.encode(errors="surrogatepass") for text in (self._value, other._value))
+        )
 
     def __hash__(self) -> int:
         return hash(self._value)
