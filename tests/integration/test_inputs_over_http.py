@@ -199,6 +199,21 @@ def test_too_much_is_refused_when_announced_and_when_it_comes(tmp_path: Path):
     assert sent < 64 * MIB
 
 
+@pytest.mark.parametrize("over", [0, 1])
+def test_the_limit_is_exact_where_no_size_is_announced(tmp_path: Path, over: int):
+    size = MIB + over
+    data = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % size + bytes(size) + b"\r\n0\r\n\r\n"
+    )
+    limits = FetchLimits(total_bytes=MIB, reserve_bytes=0, total_s=30.0)
+    result = fetch(always(data), tmp_path, limits=limits)
+    if over:
+        assert not failure_of(result, tmp_path).retry_here
+    else:
+        assert isinstance(result, list)
+        assert result[0].size == MIB
+
+
 def test_a_server_that_falls_silent_is_tried_again(tmp_path: Path):
     async def silent(_path: str, _headers: dict[str, str], writer: asyncio.StreamWriter) -> None:
         writer.write(answer(b"some", length=100))

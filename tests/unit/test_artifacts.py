@@ -254,7 +254,7 @@ def test_a_file_that_changed_is_not_uploaded_and_one_that_was_only_copied_is(spa
     path.write_text("two")
     os.utime(path, ns=(0, 0))
     failed(opened(space, *result.artifacts), ErrorCode.ARTIFACT, "changed")
-    path.write_text("longer")
+    path.write_text("one, and more")  # its beginning is what was collected
     failed(opened(space, *result.artifacts), ErrorCode.ARTIFACT, "changed")
     path.write_text("one")  # restored, with another time
     os.utime(path, ns=(0, 0))
