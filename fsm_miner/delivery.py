@@ -17,9 +17,9 @@ from fsm_miner.coordinator.port import (
     Unknown,
 )
 from fsm_miner.session import Session
-from fsm_miner.worksite import ParcelLost, Worksite
+from fsm_miner.worksite import Worksite
 from states import stimuli as s
-from states.codes import ErrorCode, Failure
+from states.codes import Failure
 from states.job import Job
 
 __all__ = ["Delivery"]
@@ -54,14 +54,11 @@ class Delivery:
         await self._session.ready()
         if job.failure is not None:
             return self._stimulus(await self._coordinator.fail(self._failure_report(job, job.failure)))
-        try:
-            async with self._worksite.parcel(job) as parcel:
-                report = ResultReport(
-                    job.job_id, job.attempt, self._metadata(job), parcel.artifacts, parcel.log
-                )
-                return self._stimulus(await self._coordinator.result(report))
-        except ParcelLost as error:
-            return s.ArtifactsRefused(Failure(ErrorCode.ARTIFACT, str(error)))
+        async with self._worksite.parcel(job) as parcel:
+            if isinstance(parcel, Failure):
+                return s.ArtifactsRefused(parcel)
+            report = ResultReport(job.job_id, job.attempt, self._metadata(job), parcel.artifacts, parcel.log)
+            return self._stimulus(await self._coordinator.result(report))
 
     def _stimulus(self, answer: DeliveryAnswer) -> s.Stimulus:
         match answer:

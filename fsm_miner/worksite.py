@@ -6,10 +6,10 @@ came of it; it can be cancelled at any moment, except `launch`, and asked again.
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fsm_miner.coordinator.port import UploadFile
+from fsm_miner.upload_files import Uploads
+from states.codes import Failure
 from states.job import Job
 from states.stimuli import (
     ArtifactsCollected,
@@ -23,18 +23,10 @@ from states.stimuli import (
     ProcessGone,
 )
 
-__all__ = ["Parcel", "Tell", "Worksite"]
+__all__ = ["Tell", "Worksite"]
 
 Tell = Callable[[str, str | None, float | None], Awaitable[None]]
 """Takes a progress note, the log's tail and a percentage; throttling is the taker's business."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """What is handed over with a success: open files, in the order of the job's artifacts, and the log."""
-
-    artifacts: tuple[UploadFile, ...]
-    log: UploadFile | None
 
 
 class Worksite(Protocol):
@@ -60,13 +52,8 @@ class Worksite(Protocol):
         """Check and hash the declared artifacts."""
         ...
 
-    def parcel(self, job: Job) -> AbstractAsyncContextManager[Parcel]:
-        """Open what a success delivers.
-
-        Raises:
-            ParcelLost: an artifact that the journal names is no longer there as it was.
-
-        """
+    def parcel(self, job: Job) -> AbstractAsyncContextManager[Uploads | Failure]:
+        """Open what a success delivers; a Failure if an artifact is no longer there as it was collected."""
         ...
 
     def snapshot(self, job: Job, extra: dict[str, Any]) -> None:
@@ -76,7 +63,3 @@ class Worksite(Protocol):
     def forget(self, job: Job) -> None:
         """Let go of what is held in memory for a job that is over."""
         ...
-
-
-class ParcelLost(Exception):
-    """What should be delivered is gone or was changed behind the daemon's back."""

@@ -4,6 +4,7 @@ Two backends keep this promise, `journal.memory` and `journal.sqlite`; both pass
 contract suite in `tests/unit/journal`. Nothing here knows what an event means.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -67,6 +68,11 @@ class Record:
     def key(self) -> StreamKey:
         """The stream this record belongs to."""
         return StreamKey(self.job_id, self.attempt)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The event's data, decoded anew at each call."""
+        return json.loads(self.data_json)
 
 
 class JournalError(Exception):

@@ -1,0 +1,82 @@
+"""The local status page: `/healthz` for people and monitors, `/metrics` for Prometheus."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from fsm_miner.config.units import Listen
+
+__all__ = ["HealthServer"]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn inside the daemon's loop: signals are the daemon's business."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+class HealthServer:
+    """Serves on `listen` until `close`. Port 0 takes any free one."""
+
+    def __init__(
+        self, listen: Listen, health: Callable[[], dict[str, Any]], metrics: Callable[[], bytes]
+    ) -> None:
+        """Bind.
+
+        Raises:
+            OSError: the address is taken or is not this machine's.
+
+        """
+        family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((listen.host, listen.port))
+        except BaseException:
+            self._socket.close()
+            raise
+        host = f"[{listen.host}]" if family == socket.AF_INET6 else listen.host
+        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+
+        async def healthz(_request: Request) -> Response:
+            return JSONResponse(health())
+
+        async def metrics_page(_request: Request) -> Response:
+            return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+        app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics_page)])
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                ws="none",
+                limit_concurrency=64,
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=1,
+            )
+        )
+
+    async def run(self) -> None:
+        """Serve until `close` is called."""
+        try:
+            await self._server.serve(sockets=[self._socket])
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ask `run` to return."""
+        self._server.should_exit = True

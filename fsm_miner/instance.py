@@ -1,0 +1,99 @@
+"""One daemon for each state folder: a lock that dies with its holder, and where to find the holder."""
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+__all__ = ["AlreadyRunning", "Instance", "Running", "find_running"]
+
+_BYTES_MAX = 4096
+
+
+class AlreadyRunning(Exception):
+    """Another daemon holds the state folder. Names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A daemon that lives: its process id, and where its status page is, if it has one."""
+
+    pid: int
+    health_url: str | None
+
+
+class Instance:
+    """The lock on a state folder, held until `close` or the end of the process."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            AlreadyRunning: another daemon has it.
+            OSError: the folder can't be written to.
+
+        """
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self.path = _path(state_dir)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = _read(self._fd)
+            os.close(self._fd)
+            pid = other.get("pid", "unknown")
+            raise AlreadyRunning(
+                f"{state_dir}: another daemon (process {pid}) works in this state folder; "
+                "stop it, or give this one a journal.path of its own"
+            ) from None
+        self.publish(None)
+
+    def publish(self, health_url: str | None) -> None:
+        """Say where this daemon's status page is."""
+        text = json.dumps({"pid": os.getpid(), "health_url": health_url}).encode()
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, text, 0)
+
+    def close(self) -> None:
+        """Let go."""
+        os.ftruncate(self._fd, 0)
+        os.close(self._fd)
+
+
+def find_running(state_dir: Path) -> Running | None:
+    """Return the daemon that holds the state folder, or None if there is none.
+
+    Raises:
+        PermissionError: the folder is not this user's to look into.
+
+    """
+    try:
+        fd = os.open(_path(state_dir), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            found = _read(fd)
+            pid, url = found.get("pid"), found.get("health_url")
+            if not isinstance(pid, int):
+                return None
+            return Running(pid, url if isinstance(url, str) else None)
+        return None
+    finally:
+        os.close(fd)
+
+
+def _path(state_dir: Path) -> Path:
+    return state_dir / "daemon.lock"
+
+
+def _read(fd: int) -> dict[str, Any]:
+    try:
+        found: object = json.loads(os.pread(fd, _BYTES_MAX, 0) or b"{}")
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -1,0 +1,219 @@
+"""A run's process on this machine: launched at most once, watched by whoever is there, stopped when asked."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fsm_miner.clock import Clock, Dice
+from fsm_miner.log_tail import parse_progress, read_tail
+from fsm_miner.worksite import Tell
+from runners import cgroup as cgroups
+from runners.host import HostTools
+from runners.launch import Launched, launch
+from runners.launch import LaunchFailed as RunLaunchFailed
+from runners.lock import AlreadyStarted
+from runners.run import Limits, RunFiles, RunSpec
+from runners.status import read_status
+from runners.stop import StopOutcome, stop
+from runners.verdict import (
+    Exited,
+    Lost,
+    OutOfMemory,
+    SandboxFailed,
+    Signalled,
+    TimedOut,
+    chain_failure,
+    verdict,
+)
+from runners.wait import Alive, Ended, observe, wait_end
+from runners.watch import Breach, BreachKind, UsageMeter, monitor
+from states.codes import ErrorCode, Failure
+from states.job import Job
+from states.stimuli import How, LaunchFailed, LaunchSucceeded, LimitHit, ProcessFound, ProcessGone
+
+__all__ = ["Processes", "Watched"]
+
+_CODES = {
+    BreachKind.TIME: ErrorCode.TIMEOUT,
+    BreachKind.MEMORY: ErrorCode.OOM,
+    BreachKind.OUTPUT: ErrorCode.OUTPUT,
+    BreachKind.LOG: ErrorCode.OUTPUT,
+    BreachKind.PROCESSES: ErrorCode.OOM,
+}
+_QUIET_S = 0.05  # most short commands are over before anybody needs to look at their limits
+_TELL_FIRST_S = 0.5
+_TELL_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class _Known:
+    """What this daemon process knows of a run beyond its files."""
+
+    child: int | None = None
+    meter: UsageMeter = field(default_factory=UsageMeter)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What looking at a run needs: its name, its files, its limits, and the log to read for messages."""
+
+    name: str
+    files: RunFiles
+    limits: Limits
+
+
+class Processes:
+    """Launches, watches and stops runs."""
+
+    def __init__(
+        self,
+        host: HostTools,
+        cgroup_parent: Path | None,
+        boot_id: str,
+        *,
+        clock: Clock,
+        dice: Dice,
+    ) -> None:
+        self._host = host
+        self._cgroup_parent = cgroup_parent
+        self._boot_id = boot_id
+        self._clock = clock
+        self._dice = dice
+        self._known: dict[str, _Known] = {}
+
+    def cgroup_of(self, name: str) -> Path | None:
+        """Return where the run's cgroup is made, if any."""
+        return None if self._cgroup_parent is None else self._cgroup_parent / name
+
+    def launch(self, spec: RunSpec, isolation: Sequence[str]) -> LaunchSucceeded | LaunchFailed:
+        """Start the run, or find that it was started before."""
+        try:
+            launched = launch(spec, self._host, cgroup_parent=self._cgroup_parent)
+        except AlreadyStarted:
+            return self.started_before(spec.status)
+        except (RunLaunchFailed, ValueError) as error:
+            return LaunchFailed(Failure(ErrorCode.INTERNAL, f"the run could not be started: {error}"))
+        self._known[spec.name] = _Known(launched.pid)
+        return _succeeded(launched, isolation)
+
+    def started_before(self, status: Path) -> LaunchSucceeded:
+        """Describe a run that an earlier daemon started (or was about to: then a look finds it lost)."""
+        facts = read_status(status).launched
+        if facts is None:
+            return LaunchSucceeded(None, self._clock.now_ns(), self._clock.boot_ns())
+        return LaunchSucceeded(None, facts.at_ns, facts.boottime_ns)
+
+    async def watch(self, job: Job, run: Watched, tell: Tell) -> ProcessFound | LimitHit | ProcessGone:
+        """Wait for the end, or for a broken limit."""
+        known = self._known.get(run.name)
+        if known is None:
+            known = self._known[run.name] = _Known()
+            if isinstance(observe(run.files), Alive):
+                return ProcessFound(os.getpid())
+        waiting = asyncio.create_task(wait_end(run.files, child=known.child))
+        others: list[asyncio.Task[Any]] = []
+        try:
+            await asyncio.wait({waiting}, timeout=_QUIET_S)
+            if not waiting.done():
+                assert job.launch is not None
+                watching = asyncio.create_task(
+                    monitor(run.files, run.limits, job.launch.started_boot_ns, known.meter)
+                )
+                others = [watching, asyncio.create_task(_tell(run.files, tell))]
+                await asyncio.wait({waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
+                if watching.done() and not waiting.done() and isinstance(breach := watching.result(), Breach):
+                    return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
+            return self._gone(job, run, await waiting)
+        finally:
+            await _cancel([waiting, *others])
+
+    async def stop(self, job: Job, run: Watched) -> ProcessGone:
+        """End the run: TERM, the grace period, KILL; return when nothing of it lives."""
+        known = self._known.setdefault(run.name, _Known())
+        while await stop(run.files, run.limits.grace_s) is StopOutcome.STUCK:
+            pass
+        return self._gone(job, run, await wait_end(run.files, child=known.child))
+
+    def forget(self, name: str) -> None:
+        """Let go of a run."""
+        self._known.pop(name, None)
+
+    def _gone(self, job: Job, run: Watched, ended: Ended) -> ProcessGone:
+        assert job.launch is not None
+        assert job.intent is not None
+        known = self._known.setdefault(run.name, _Known())
+        known.meter.note_cgroup(run.files)
+        oom_killed = run.files.cgroup is not None and cgroups.oom_killed(run.files.cgroup)
+        if run.files.cgroup is not None:
+            cgroups.remove(run.files.cgroup)
+        failure = None
+        if ended.exit_code is None:
+            failure = chain_failure(run.files, read_status(run.files.status).launched)
+        found = verdict(
+            ended.exit_code,
+            oom_killed=oom_killed,
+            same_boot=job.intent.boot_id == self._boot_id,
+            elapsed_s=(self._clock.boot_ns() - job.launch.started_boot_ns) / 1e9,
+            time_limit_s=job.intent.time_limit_s,
+            failure=failure,
+        )
+        how, exit_code, signal, detail = _reading(found)
+        if how in {How.EXITED, How.SIGNALLED} and exit_code != 0:
+            detail = _last_line(run.files.log)
+        usage = known.meter.usage
+        return ProcessGone(
+            how=how,
+            exit_code=exit_code,
+            signal=signal,
+            finished_ns=self._clock.now_ns(),
+            now_ns=self._clock.now_ns(),
+            chance=self._dice.roll(),
+            usage={"cpu_s": usage.cpu_s, "max_rss_mb": usage.max_rss_mb},
+            detail=detail,
+        )
+
+
+def _succeeded(launched: Launched, isolation: Sequence[str]) -> LaunchSucceeded:
+    return LaunchSucceeded(launched.pid, launched.started_ns, launched.started_boottime_ns, tuple(isolation))
+
+
+def _reading(
+    found: Exited | Signalled | TimedOut | OutOfMemory | SandboxFailed | Lost,
+) -> tuple[How, int | None, int | None, str]:
+    match found:
+        case Exited(code):
+            return How.EXITED, code, None, ""
+        case Signalled(number):
+            return How.SIGNALLED, None, number, ""
+        case TimedOut():
+            return How.TIMED_OUT, None, None, "no daemon was there; the sandbox's own timer ended it"
+        case OutOfMemory():
+            return How.OUT_OF_MEMORY, None, None, "killed by the kernel"
+        case SandboxFailed(message):
+            return How.SANDBOX_FAILED, None, None, message
+        case Lost():
+            return How.LOST, None, None, ""
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in read_tail(log).splitlines() if line.strip()]
+    return f"its last line: {lines[-1].strip()[:300]}" if lines else ""
+
+
+async def _tell(files: RunFiles, tell: Tell) -> None:
+    """Report progress for as long as the run goes on."""
+    delay_s = _TELL_FIRST_S
+    while True:
+        await asyncio.sleep(delay_s)
+        delay_s = _TELL_EVERY_S
+        tail = await asyncio.to_thread(read_tail, files.log)
+        await tell("running", tail, parse_progress(tail))
+
+
+async def _cancel(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,252 @@
+"""The worksite of a real machine: `fsm_miner.worksite.Worksite`, put together from its parts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import httpx
+from pydantic import SecretStr
+
+from fsm_miner.artifacts import Declared, StoredArtifact, collect
+from fsm_miner.clock import Clock, Dice
+from fsm_miner.inputs import FetchLimits, InputUrl, fetch_inputs
+from fsm_miner.manifest import Manifest
+from fsm_miner.probe.gpu import Gpu
+from fsm_miner.site.checks import Checks, Verdict
+from fsm_miner.site.plan import Plan, Planner, run_name
+from fsm_miner.site.process import Processes, Watched
+from fsm_miner.snapshot import write_state_json
+from fsm_miner.supervisor import key_of
+from fsm_miner.upload_files import Uploads, opened_for_upload
+from fsm_miner.worksite import Tell
+from fsm_miner.workspace import Workspace, WorkspaceError, free_bytes
+from journal.port import StreamKey
+from runners.run import files_of
+from runners.wait import NotStarted, observe
+from states.codes import ErrorCode, Failure
+from states.job import Job
+from states.stimuli import (
+    ArtifactsCollected,
+    ArtifactsRefused,
+    LaunchFailed,
+    LaunchSucceeded,
+    LimitHit,
+    PrepDone,
+    PrepFailed,
+    ProcessFound,
+    ProcessGone,
+)
+
+__all__ = ["FetchSettings", "MachineSite"]
+
+_MIB = 1024 * 1024
+
+
+class _Log(Protocol):
+    def warning(self, event: str, **attrs: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """How inputs are fetched: the client that knows no token, and the bounds of one job's inputs."""
+
+    client: httpx.AsyncClient
+    limits: FetchLimits
+
+
+class MachineSite:
+    """Does what a job's life needs on this machine. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        root: Path,
+        checks: Checks,
+        planner: Planner,
+        processes: Processes,
+        fetch: FetchSettings,
+        gpu: Callable[[str], Gpu | None],
+        *,
+        isolation: Sequence[str],
+        boot_id: str,
+        clock: Clock,
+        dice: Dice,
+        log: _Log,
+    ) -> None:
+        self._root = root
+        self._checks = checks
+        self._planner = planner
+        self._processes = processes
+        self._fetch = fetch
+        self._gpu = gpu
+        self._isolation = tuple(isolation)
+        self._boot_id = boot_id
+        self._clock = clock
+        self._dice = dice
+        self._log = log
+        self._secrets: dict[StreamKey, Mapping[str, SecretStr]] = {}
+
+    def workspace(self, job: Job) -> Workspace:
+        """Return the job's folder."""
+        return Workspace(self._root, job.job_id, job.attempt)
+
+    def keep_secrets(self, key: StreamKey, secrets: Mapping[str, SecretStr]) -> None:
+        """Hold a job's secrets, in memory only, until it is over."""
+        if secrets:
+            self._secrets[key] = secrets
+
+    async def prepare(self, job: Job) -> PrepDone | PrepFailed:
+        """Check the job, make its workspace, fetch its inputs."""
+        try:
+            manifest = Manifest.from_journal(job.manifest)
+            verdict = self._checks.judge(manifest)
+            if isinstance(verdict, Failure):
+                return self._failed(verdict)
+            workspace = self.workspace(job)
+            # Planned before anything is fetched: what can't be started need not wait for its inputs.
+            plan = self._plan(job, manifest, verdict)
+            if isinstance(plan, Failure):
+                return self._failed(plan)
+            await workspace.reset_for_run(job.run)
+            failure = await self._inputs(manifest, workspace)
+            if failure is not None:
+                return self._failed(failure)
+        except (OSError, WorkspaceError) as error:
+            return self._failed(Failure(ErrorCode.NORESOURCE, f"the workspace can't be made: {error}"))
+        cgroup = self._processes.cgroup_of(plan.spec.name)
+        return PrepDone(
+            boot_id=self._boot_id,
+            lock=str(plan.spec.lock),
+            cgroup=None if cgroup is None else str(cgroup),
+            program=verdict.program,
+            argv_sha256=plan.argv_sha256,
+            time_limit_s=verdict.time_limit_s,
+            memory_limit_mb=verdict.memory_limit_mb,
+            output_limit_mb=verdict.output_limit_mb,
+        )
+
+    async def launch(self, job: Job, *, only_look: bool) -> LaunchSucceeded | LaunchFailed:
+        """Start the intended run, unless it was started before."""
+        assert job.intent is not None
+        watched = self._watched(job)
+        if not isinstance(observe(watched.files), NotStarted):
+            return self._processes.started_before(watched.files.status)
+        if only_look:
+            return LaunchFailed(Failure(ErrorCode.CANCELLED, "stopped before it was started"))
+        try:
+            plan = self._plan(job, Manifest.from_journal(job.manifest), Verdict.of(job.intent))
+            if isinstance(plan, Failure):
+                return LaunchFailed(plan)
+            if plan.argv_sha256 != job.intent.argv_sha256:
+                return LaunchFailed(
+                    Failure(ErrorCode.INTERNAL, "the configuration changed between intent and launch")
+                )
+            if plan.task is not None:
+                plan.task.task_file.write_bytes(plan.task.task_json)
+        except OSError as error:
+            return LaunchFailed(Failure(ErrorCode.INTERNAL, f"the run can't be described: {error}"))
+        return self._processes.launch(plan.spec, self._isolation)
+
+    async def watch(self, job: Job, tell: Tell) -> ProcessFound | LimitHit | ProcessGone:
+        """Wait until the process ends or goes over a limit."""
+        return await self._processes.watch(job, self._watched(job), tell)
+
+    async def stop(self, job: Job) -> ProcessGone:
+        """End the process; return when nothing of it lives."""
+        return await self._processes.stop(job, self._watched(job))
+
+    async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused:
+        """Check and hash the declared artifacts."""
+        assert job.intent is not None
+        manifest = Manifest.from_journal(job.manifest)
+        limit_mb = job.intent.output_limit_mb
+        found = await collect(
+            [
+                Declared(
+                    item.path, item.type, limit_mb if item.max_mb is None else item.max_mb, item.optional
+                )
+                for item in manifest.artifacts
+            ],
+            self.workspace(job),
+            total_bytes_max=limit_mb * _MIB,
+            stdout_artifact=manifest.stdout or manifest.implicit_stdout,
+        )
+        if isinstance(found, Failure):
+            return ArtifactsRefused(found)
+        return ArtifactsCollected(tuple(artifact.to_json() for artifact in found.artifacts))
+
+    def parcel(self, job: Job) -> AbstractAsyncContextManager[Uploads | Failure]:
+        """Open what a success delivers."""
+        stored = [StoredArtifact.from_json(artifact) for artifact in job.artifacts]
+        return opened_for_upload(self.workspace(job), stored)
+
+    def snapshot(self, job: Job, extra: dict[str, Any]) -> None:
+        """Write `state.json`, where the job has a folder."""
+        if job.run > 0:
+            write_state_json(self.workspace(job).state_json, extra, self._not_written)
+
+    def forget(self, job: Job) -> None:
+        """Let go of what is held in memory for a job that is over."""
+        self._secrets.pop(key_of(job), None)
+        workspace = self.workspace(job)
+        for run in range(1, job.run + 1):
+            self._processes.forget(run_name(workspace, run))
+
+    def _not_written(self, problem: str) -> None:
+        self._log.warning("snapshot_not_written", problem=problem)
+
+    def _failed(self, failure: Failure) -> PrepFailed:
+        return PrepFailed(failure, self._clock.now_ns(), self._dice.roll())
+
+    def _plan(self, job: Job, manifest: Manifest, verdict: Verdict) -> Plan | Failure:
+        gpus = [(card, self._gpu(card)) for card in job.gpus]
+        for card, gpu in gpus:
+            if gpu is None:
+                return Failure(ErrorCode.NOGPU, f"the assigned card {card} is gone")
+        secrets = self._secrets.get(key_of(job), {})
+        if set(manifest.secret_names) - set(secrets):
+            return Failure(
+                ErrorCode.NORESOURCE,
+                "the job's secrets were kept in memory only, and are gone with a restart of the daemon; "
+                "hand the job out again",
+            )
+        try:
+            return self._planner.plan(
+                manifest,
+                verdict,
+                self.workspace(job),
+                job.run,
+                [gpu for _, gpu in gpus if gpu is not None],
+                {name: secret.get_secret_value() for name, secret in secrets.items()},
+            )
+        except ValueError as error:
+            return Failure(ErrorCode.INVALID, str(error))
+
+    def _watched(self, job: Job) -> Watched:
+        assert job.intent is not None
+        workspace = self.workspace(job)
+        cgroup = None if job.intent.cgroup is None else Path(job.intent.cgroup)
+        return Watched(
+            run_name(workspace, job.run),
+            files_of(workspace.run_paths, job.run, cgroup),
+            self._planner.limits(Verdict.of(job.intent), job.requirements.get("cpu_threads")),
+        )
+
+    async def _inputs(self, manifest: Manifest, workspace: Workspace) -> Failure | None:
+        wanted = manifest.input
+        if not wanted.urls and not wanted.inline:
+            return None
+        fetched = await fetch_inputs(
+            [InputUrl(item.url, item.name, item.sha256) for item in wanted.urls],
+            wanted.inline,
+            workspace.input,
+            client=self._fetch.client,
+            limits=self._fetch.limits,
+            free_bytes=free_bytes,
+        )
+        if isinstance(fetched, Failure):
+            return fetched
+        folder = PurePosixPath(self._planner.view(workspace).input)
+        await workspace.link_inputs({item.name: folder / item.name for item in fetched})
+        return None

@@ -1,0 +1,94 @@
+"""Starting the daemon's process: configuration, logging, host, lock; then the loop.
+
+Exit codes: 0 asked to stop; 2 the configuration is wrong; 3 this machine can't run jobs as configured;
+4 another daemon works in the same state folder.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from fsm_miner.clock import SystemClock, SystemDice
+from fsm_miner.config import Config, ConfigError, Secret, load_config, resolve_secret, warnings_of
+from fsm_miner.daemon import Daemon
+from fsm_miner.instance import AlreadyRunning, Instance
+from fsm_miner.log import NodeLog, configure_logging
+from fsm_miner.log_values import Redactor
+from journal.port import JournalError
+from runners.host import HostProblems, HostTools, probe_host
+from runners.run import Bind
+
+__all__ = ["EXIT_ALREADY_RUNNING", "EXIT_CONFIG", "EXIT_HOST", "host_tools", "run_daemon"]
+
+EXIT_CONFIG = 2
+EXIT_HOST = 3
+EXIT_ALREADY_RUNNING = 4
+
+
+def run_daemon(config_path: Path) -> int:
+    """Run the daemon in this process; return its exit code."""
+    try:
+        config = load_config(config_path)
+        token = resolve_secret(config.coordinator.auth_token, os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
+        return EXIT_CONFIG
+    # The token lives in `token` from here on; children and /proc/<pid>/environ of theirs need not have it.
+    if config.coordinator.auth_token.kind == "env":
+        os.environ.pop(config.coordinator.auth_token.name, None)
+    node_log = configure_logging(
+        config.logging,
+        config.node_id,
+        Redactor([token]),
+        stderr=sys.stderr,
+        environ=os.environ,
+        bridge=logging.getLogger(),
+    )
+    try:
+        return _run(config, token, node_log)
+    finally:
+        node_log.close()
+
+
+def _run(config: Config, token: Secret, node_log: NodeLog) -> int:
+    log = node_log.logger
+    for warning in warnings_of(config):
+        log.warning("dangerous_configuration", problem=warning)
+    host = host_tools(config)
+    if isinstance(host, HostProblems):
+        for problem in host.problems:
+            log.error("host_unfit", problem=problem)
+        return EXIT_HOST
+    try:
+        instance = Instance(config.state_dir)
+    except AlreadyRunning as error:
+        log.error("already_running", problem=str(error))  # noqa: TRY400 - a sentence, not a trace
+        return EXIT_ALREADY_RUNNING
+    except OSError as error:
+        log.error("state_folder_unusable", problem=f"{config.state_dir}: {error.strerror}")  # noqa: TRY400
+        return EXIT_HOST
+
+    async def life() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, node_log.reopen)
+        daemon = Daemon(config, token, host, instance, clock=SystemClock(), dice=SystemDice(), log=log)
+        await daemon.run()
+
+    try:
+        uvloop.run(life())
+    except (JournalError, OSError) as error:
+        log.exception("cannot_start", problem=str(error), exc_info=error)
+        return EXIT_HOST
+    return 0
+
+
+def host_tools(config: Config) -> HostTools | HostProblems:
+    """Find what running jobs needs on this machine, for the configured sandbox."""
+    return probe_host(
+        "none" if config.sandbox.backend == "none" else "bwrap",
+        extra_binds=[Bind(path, str(path)) for path in config.sandbox.extra_ro_binds],
+    )
