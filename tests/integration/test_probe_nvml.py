@@ -17,6 +17,7 @@ from tests.nvml.stand_in import (
     GPU_IS_LOST,
     LIB_RM_VERSION_MISMATCH,
     NO_PERMISSION,
+    UNINITIALIZED,
     Scenario,
     StandIn,
     build_library,
@@ -240,6 +241,15 @@ def test_an_unloaded_driver_is_reported_and_found_again(root, driver):
         assert len(probe.ids()) == 1
     assert unloaded["gpus"] == []
     assert "modprobe nvidia" in unloaded["problems"][0]
+
+
+def test_a_session_that_ends_in_the_middle_of_a_reading_is_no_lost_card(root, driver):
+    first, second = cards(2).cards
+    driver.show(Scenario(cards=(first, replace(second, code=UNINITIALIZED, after=3))))
+    with reading(root, driver.env) as probe:
+        assert probe.read()["problems"] == ["NVML does not work: Uninitialized; see nvidia-smi and dmesg"]
+        driver.show(cards(2))
+        assert len(probe.ids()) == 2
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import pytest
 SOURCE = Path(__file__).with_name("nvml_stand_in.c")
 
 # NVML's return codes (NVML reference, nvmlReturn_t).
+UNINITIALIZED = 1
 NO_PERMISSION = 4
 DRIVER_NOT_LOADED = 9
 GPU_IS_LOST = 15

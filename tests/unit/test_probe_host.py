@@ -112,7 +112,7 @@ def test_cgroup_version_1_without_limits(tmp_path):
 def test_a_cgroup_path_never_leaves_the_cgroup_tree(tmp_path):
     write(tmp_path / "proc/self/cgroup", "0::/../../outside\n")
     write(tmp_path / "sys/outside/cpu.max", "100000 100000\n")
-    write(tmp_path / "outside/cpu.max", "100000 100000\n")
+    (tmp_path / "sys/fs/cgroup/unified").mkdir(parents=True)
     assert cgroup_limits(tmp_path / "proc", tmp_path / "sys") == CgroupLimits()
 
 

@@ -29,6 +29,19 @@ class Scripted:
         return answer
 
 
+class Gated:
+    """A source that gives `answer` whenever its gate is open."""
+
+    def __init__(self, answer: GpuReading) -> None:
+        self.answer = answer
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def read(self) -> GpuReading:
+        self.gate.wait()
+        return self.answer
+
+
 async def until_fresh(inventory):
     while (reading := await inventory.read()).stale:
         pass
@@ -41,16 +54,18 @@ def test_sources_add_up():
 
 def test_a_source_that_hangs_costs_the_deadline_and_then_the_last_answer_stands():
     async def scenario():
-        answers = threading.Event()
-        inventory = ThreadedInventory([Scripted(ONE, answers, TWO, ONE)], deadline_s=0.02)
+        source = Gated(ONE)
+        inventory = ThreadedInventory([source], deadline_s=0.02)
         assert (await until_fresh(inventory)) == ONE
+        source.gate.clear()
+        source.answer = TWO
         for _ in range(3):
             stale = await inventory.read()
             assert (stale.gpus, stale.stale) == (ONE.gpus, True)
             assert stale.problems[0] == "a fan is loud"
             assert "has not answered within 0.02 s" in stale.problems[1]
-        answers.set()
-        assert await until_fresh(inventory) in (TWO, ONE)
+        source.gate.set()
+        assert await until_fresh(inventory) == TWO
 
     asyncio.run(scenario())
 
