@@ -18,7 +18,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 def write_state_json(path: Path, data: Mapping[str, Any], report: Callable[[str], None]) -> None:
     """Replace `path` (`Workspace.state_json`) by `data` as JSON, at one stroke.
 
-    About 50 us, so it may be called from the event loop. Never raises for what the disk or the data is
+    About 0.2 ms, so it may be called from the event loop. Never raises for what the disk or the data is
     like: `report` gets one sentence instead. A folder that is gone (swept) is nothing to report.
     """
     temporary = path.with_name(f".{path.name}.tmp")
