@@ -6,7 +6,6 @@ A call never raises for what the network or the other side did: it returns one o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 __all__ = [
@@ -29,8 +28,8 @@ __all__ = [
     "PullAnswer",
     "PullRequest",
     "ReconcileAnswer",
-    "Reconciled",
     "ReconcileJob",
+    "Reconciled",
     "Refused",
     "RegisterAnswer",
     "Registered",
