@@ -36,7 +36,7 @@ class Declared:
 
     path: str
     type: str
-    max_mb: int
+    max_mb: float
     optional: bool = False
 
 
@@ -193,7 +193,7 @@ def _measure(item: Declared, workspace: Workspace, stdout_artifact: str | None) 
         os.close(fd)
     if size > item.max_mb * _MIB:
         raise _StoppedError(
-            ErrorCode.OUTPUT, f"artifact {item.path!r}: {_mib(size)}, the manifest allows {item.max_mb} MiB"
+            ErrorCode.OUTPUT, f"artifact {item.path!r}: {_mib(size)}, the manifest allows {item.max_mb:g} MiB"
         )
     return size
 

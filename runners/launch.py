@@ -7,13 +7,13 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from runners import cgroup as cgroups
 from runners.clock import boot_id, boottime_ns, utc_ns
 from runners.host import Backend, HostTools
 from runners.lock import RunError, create_locked
-from runners.opening import open_beneath, open_log, open_status
+from runners.opening import open_fresh, open_log
 from runners.run import RunFiles, RunSpec, files_of
 from runners.sandbox import LOCK_FD, OPTIONS_FD, SANDBOX_LOCK_FD, STATUS_FD, Assembly, assemble
 from runners.status import LaunchFacts, launch_line
@@ -84,10 +84,8 @@ def launch(
             opened.callback(os.close, fd)
         try:
             log = _closing(opened, open_log(spec.paths.log))
-            status = _closing(opened, open_status(spec.status))
-            output = (
-                log if spec.stdout is None else _closing(opened, open_beneath(spec.paths.work, _inside(spec)))
-            )
+            status = _closing(opened, open_fresh(spec.status))
+            output = log if spec.stdout is None else _closing(opened, open_fresh(spec.stdout))
             facts = LaunchFacts(utc(), boottime(), this_boot, os.fstat(log).st_size)
             os.write(status, launch_line(facts))
             if cgroup_parent is not None:
@@ -132,13 +130,6 @@ def _undo(spec: RunSpec, group: Path | None) -> None:
 def _closing(opened: ExitStack, fd: int) -> int:
     opened.callback(os.close, fd)
     return fd
-
-
-def _inside(spec: RunSpec) -> PurePosixPath:
-    """Return `stdout` relative to work/."""
-    assert spec.stdout is not None
-    path = PurePosixPath(spec.stdout)
-    return path.relative_to(spec.paths.work) if path.is_absolute() else path
 
 
 @contextmanager

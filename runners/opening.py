@@ -1,15 +1,12 @@
 """Opening what a run writes to, by descriptors, through no link that a job may have left there."""
 
-import contextlib
 import os
 import stat
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-__all__ = ["open_beneath", "open_log", "open_status"]
+__all__ = ["open_fresh", "open_log"]
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_REPLACE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def open_log(path: Path) -> int:
@@ -17,35 +14,9 @@ def open_log(path: Path) -> int:
     return _regular(os.open(path, _APPEND, 0o600), str(path))
 
 
-def open_status(path: Path) -> int:
-    """Open the status file for appending, empty at first; the caller closes it."""
+def open_fresh(path: Path) -> int:
+    """Open a file for appending, empty at first, mode 0600; the caller closes it."""
     fd = _regular(os.open(path, _APPEND, 0o600), str(path))
-    os.ftruncate(fd, 0)
-    return fd
-
-
-def open_beneath(root: Path, relative: PurePosixPath) -> int:
-    """Open a file below `root` for writing, emptied; makes missing folders; the caller closes it.
-
-    Raises:
-        ValueError: `relative` leads out of `root`.
-        OSError: a part of it is a link, a folder or no regular file.
-
-    """
-    parts = relative.parts
-    if not parts or relative.is_absolute() or ".." in parts:
-        raise ValueError(f"{relative}: not a path below the working folder")
-    folder = os.open(root, _FOLDER)
-    try:
-        for part in parts[:-1]:
-            with contextlib.suppress(FileExistsError):  # opened below, if it is a folder
-                os.mkdir(part, 0o700, dir_fd=folder)
-            below = os.open(part, _FOLDER, dir_fd=folder)
-            os.close(folder)
-            folder = below
-        fd = _regular(os.open(parts[-1], _REPLACE, 0o600, dir_fd=folder), str(root / relative))
-    finally:
-        os.close(folder)
     os.ftruncate(fd, 0)
     return fd
 
