@@ -1,0 +1,272 @@
+#!/bin/sh
+# Installs, upgrades or removes the miner node on Debian 12 or 13. Run as root; running it again is harmless.
+#
+#   systemd/install.sh [--wheel FILE] [--start]   install, or upgrade what is there
+#   systemd/install.sh --uninstall                remove program and units; keep configuration, journal, jobs, logs
+#   systemd/install.sh --purge                    remove everything
+#
+# What an administrator has edited is never overwritten: a newer version is put beside it as <name>.new.
+# Each version gets a venv of its own, and .venv is a link that is turned when the new one works.
+
+set -eu
+umask 022
+export LC_ALL=C
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+source=$(dirname -- "$here")
+
+prefix=/usr/local/lib/aitbc/miner
+venv=$prefix/.venv
+venvs=$prefix/venvs
+command=/usr/local/bin/fsm-miner
+docs=/usr/local/share/doc/fsm-miner
+etc=/etc/aitbc/miner
+state=/var/lib/aitbc/miner
+logs=/var/log/aitbc/miner
+units=/etc/systemd/system
+tmpfiles=/etc/tmpfiles.d/aitbc-miner.conf
+logrotate=/etc/logrotate.d/aitbc-miner
+user=games
+packages='bubblewrap logrotate python3-venv util-linux'
+venvs_kept=2
+
+say() { printf 'install.sh: %s\n' "$*"; }
+die() {
+    printf 'install.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+usage() {
+    sed -n '2,9s/^# \{0,1\}//p' "$0"
+}
+
+systemd_runs() { [ -d /run/systemd/system ]; }
+
+check_machine() {
+    [ "$(id -u)" -eq 0 ] || die 'must be run as root: sudo systemd/install.sh'
+    [ -r /etc/os-release ] || die 'no /etc/os-release: this script knows Debian 12 and 13 only'
+    # shellcheck source=/dev/null
+    release=$(. /etc/os-release && printf '%s %s' "${ID:-unknown}" "${VERSION_ID:-unknown}")
+    case $release in
+    'debian 12' | 'debian 13') ;;
+    *) die "this is $release; this script knows Debian 12 and 13 only" ;;
+    esac
+    getent passwd "$user" >/dev/null || die "there is no user $user; Debian's base-passwd brings it: update-passwd"
+}
+
+install_packages() {
+    missing=''
+    for package in $packages; do
+        status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) || status=''
+        [ "$status" = installed ] || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    say "installing packages:$missing"
+    apt-get update -q
+    # Word splitting is meant: a list of names from above.
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+}
+
+find_wheel() {
+    if [ -z "$wheel" ]; then
+        for found in "$source"/dist/fsm_miner-*.whl "$source"/build/wheel/fsm_miner-*.whl; do
+            [ -f "$found" ] || continue
+            [ -z "$wheel" ] || die "more than one wheel ($wheel, $found): say which with --wheel FILE"
+            wheel=$found
+        done
+    fi
+    [ -n "$wheel" ] || die "no wheel in $source/dist or $source/build/wheel: run 'make venv', or name one with --wheel FILE"
+    [ -f "$wheel" ] || die "$wheel: there is no such file"
+    [ -f "$source/requirements.lock" ] || die "$source/requirements.lock is missing: the checkout is not complete"
+}
+
+install_program() {
+    new=$venvs/$(date -u +%Y%m%dT%H%M%SZ)
+    install -d -m 0755 "$prefix" "$venvs"
+    rm -rf -- "$new"
+    say "making $new"
+    if ! make_venv "$new"; then
+        rm -rf -- "$new"
+        die 'the new version could not be installed (see above); nothing was changed'
+    fi
+    if [ -d "$venv" ] && [ ! -L "$venv" ]; then
+        # Made by hand, as the specification's section 5 says.
+        mv -- "$venv" "$venvs/00000000T000000Z-by-hand"
+    fi
+    ln -sfn -- "$new" "$venv.turning"
+    mv -fT -- "$venv.turning" "$venv"
+    if [ ! -e "$command" ] || [ -L "$command" ]; then
+        ln -sfn -- "$venv/bin/fsm-miner" "$command"
+    fi
+}
+
+# Each step with its own check: set -e has no effect inside a condition.
+make_venv() {
+    python3 -m venv "$1" || return 1
+    "$1/bin/pip" install --quiet --no-input --disable-pip-version-check --no-cache-dir \
+        --require-hashes -r "$source/requirements.lock" || return 1
+    "$1/bin/pip" install --quiet --no-input --disable-pip-version-check --no-cache-dir \
+        --no-index --no-deps "$wheel" || return 1
+    "$1/bin/python" -P -m fsm_miner --help >/dev/null || return 1
+}
+
+# A running Python task may still load modules of the version it was started with: the last ones stay.
+remove_old_venvs() {
+    current=$(readlink -f -- "$venv")
+    # The names are times, so this is newest first.
+    find "$venvs" -mindepth 1 -maxdepth 1 -type d | sort -r | tail -n "+$((venvs_kept + 1))" |
+        while IFS= read -r old; do
+            [ "$old" = "$current" ] || rm -rf -- "$old"
+        done
+}
+
+# keep_edited FROM TO: installs TO if it is not there; puts FROM beside it if it differs.
+keep_edited() {
+    if [ ! -e "$2" ]; then
+        install -m 0640 -o root -g "$user" "$1" "$2"
+    elif cmp -s "$1" "$2"; then
+        rm -f -- "$2.new"
+    else
+        install -m 0640 -o root -g "$user" "$1" "$2.new"
+        say "$2 was kept; what this version ships is in $2.new"
+    fi
+}
+
+install_configuration() {
+    first=no
+    [ -d "$etc/allowlist.d" ] || first=yes
+    install -m 0644 "$here/aitbc-miner.tmpfiles.conf" "$tmpfiles"
+    systemd-tmpfiles --create "$tmpfiles"
+
+    shipped=$(mktemp)
+    # The unit passes the token as a credential, which the environment of the daemon need not know.
+    sed 's|^\( *auth_token:\) *"env:MINER_AUTH"|\1 "credential:miner-auth"|' "$source/config/config.yaml" >"$shipped"
+    keep_edited "$shipped" "$etc/config.yaml"
+    rm -f -- "$shipped"
+
+    for rule in "$source"/allowlist.d/*.yaml; do
+        target=$etc/allowlist.d/$(basename -- "$rule")
+        if [ "$first" = no ] && [ ! -e "$target" ]; then
+            # Removed by the administrator, or new in this version: an upgrade allows nothing by itself.
+            install -m 0640 -o root -g "$user" "$rule" "$target.new"
+            say "$target is not there and was not added; to allow it, rename $target.new"
+        else
+            keep_edited "$rule" "$target"
+        fi
+    done
+
+    if [ -e "$etc/token" ]; then
+        chown root:root "$etc/token"
+        chmod 0600 "$etc/token"
+    fi
+}
+
+install_units() {
+    install -m 0644 "$here/aitbcminer.slice" "$here/aitbc-miner-jobs.service" "$here/aitbc-miner.service" "$units/"
+    install -m 0644 "$here/aitbc-miner.logrotate" "$logrotate"
+    install -d -m 0755 "$docs"
+    install -m 0644 "$source"/docs/*.md "$docs/"
+    if systemd_runs; then
+        systemctl daemon-reload
+    fi
+    systemctl enable --quiet aitbc-miner.service
+}
+
+start_or_restart() {
+    if ! systemd_runs; then
+        say 'systemd does not run here: the units are enabled and start with the next boot'
+    elif systemctl is-active --quiet aitbc-miner.service; then
+        say 'restarting the daemon; running jobs go on'
+        # Never aitbc-miner-jobs.service: that would kill them.
+        systemctl restart aitbc-miner.service
+    elif [ "$start" = yes ]; then
+        systemctl start aitbc-miner.service
+        say 'started; look with: systemctl status aitbc-miner; journalctl -u aitbc-miner -f'
+    else
+        say "edit $etc/config.yaml, then: systemctl start aitbc-miner"
+    fi
+}
+
+check_token() {
+    [ -s "$etc/token" ] && return 0
+    say "there is no bootstrap token yet: put it into $etc/token (one line, mode 0600, owner root)"
+    [ "$start" = no ] || die "not started: $etc/token is missing or empty, and the unit needs it"
+}
+
+do_install() {
+    check_machine
+    install_packages
+    find_wheel
+    install_program
+    install_configuration
+    install_units
+    check_token
+    start_or_restart
+    remove_old_venvs
+    say 'done'
+}
+
+do_uninstall() {
+    check_machine
+    if systemd_runs; then
+        say 'stopping the daemon and every running job'
+        for unit in aitbc-miner.service aitbc-miner-jobs.service aitbcminer.slice; do
+            if [ -e "$units/$unit" ]; then
+                systemctl stop "$unit"
+            fi
+        done
+    fi
+    if [ -e "$units/aitbc-miner.service" ]; then
+        systemctl disable --quiet aitbc-miner.service
+    fi
+    rm -f -- "$units/aitbc-miner.service" "$units/aitbc-miner-jobs.service" "$units/aitbcminer.slice"
+    rm -f -- "$logrotate" "$tmpfiles"
+    if systemd_runs; then
+        systemctl daemon-reload
+    fi
+    if [ -L "$command" ]; then
+        rm -f -- "$command"
+    fi
+    # The tasks in there are the administrator's.
+    rm -rf -- "$venv" "$venvs" "$docs"
+    [ ! -d "$prefix" ] || rmdir --ignore-fail-on-non-empty -- "$prefix/tasks" "$prefix" 2>/dev/null || true
+    say "removed; kept: $etc, $state, $logs"
+}
+
+do_purge() {
+    do_uninstall
+    rm -rf -- "$etc" "$state" "$logs" "$prefix"
+    for folder in /etc/aitbc /var/lib/aitbc /var/log/aitbc /usr/local/lib/aitbc; do
+        [ ! -d "$folder" ] || rmdir --ignore-fail-on-non-empty -- "$folder"
+    done
+    say 'removed configuration, journal, jobs, logs and tasks as well'
+}
+
+action=install
+start=no
+wheel=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --wheel)
+        [ $# -ge 2 ] || die '--wheel needs a file'
+        wheel=$2
+        shift
+        ;;
+    --start) start=yes ;;
+    --uninstall) action=uninstall ;;
+    --purge) action=purge ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *) die "unknown option $1; see --help" ;;
+    esac
+    shift
+done
+
+case $action in
+install) do_install ;;
+uninstall) do_uninstall ;;
+purge) do_purge ;;
+esac
