@@ -7,7 +7,7 @@ transparent decompression exist at this level, and a call costs a quarter less t
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,19 +90,25 @@ def _tls(url: httpx.URL, verify: bool, ca_file: Path | None) -> ssl.SSLContext:
 
 
 class Exchange:
-    """Connections to one coordinator. Times in seconds; `now_ns` is UTC (Retry-After may be a date)."""
+    """Connections to one coordinator. Times in seconds; `now_ns` is UTC (Retry-After may be a date).
+
+    `hidden` answers the tokens that no reason may repeat, beside the one of the call itself: an answer may
+    echo any of them.
+    """
 
     def __init__(
         self,
         base_url: str,
         *,
         timeout_s: float,
+        hidden: Callable[[], Iterable[str]],
         tls_verify: bool = True,
         ca_file: Path | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._base = checked_base_url(base_url)
         self._timeout_s = timeout_s
+        self._hidden = hidden
         self._now_ns = now_ns
         self._transport = httpx.AsyncHTTPTransport(
             verify=_tls(self._base, tls_verify, ca_file),
@@ -165,7 +171,7 @@ class Exchange:
                 finally:
                     await response.aclose()
         except (httpx.HTTPError, OSError, ValueError, FileChanged, _TooLarge, _Encoded) as exc:
-            return Unknown(_printable(_what_happened(exc, limit), token))
+            return Unknown(_printable(_what_happened(exc, limit), {token, *self._hidden()}))
 
     def _reply(self, response: httpx.Response, body: bytes, token: str) -> Reply:
         status = response.status_code
@@ -175,7 +181,9 @@ class Exchange:
             reason = f"HTTP {status}: redirects are not followed; correct coordinator.base_url"
         elif status >= 400 and body:
             # All of it is searched for the token before it is cut: half a token would not be found.
-            reason = _printable(f"{reason}: {body.decode('utf-8', errors='replace')}", token)
+            reason = _printable(
+                f"{reason}: {body.decode('utf-8', errors='replace')}", {token, *self._hidden()}
+            )
         return Reply(
             status=status,
             body=body,
@@ -233,7 +241,8 @@ def _what_happened(exc: Exception, limit: int) -> str:
     return text
 
 
-def _printable(text: str, token: str) -> str:
-    if token:
-        text = text.replace(token, "***")
+def _printable(text: str, hidden: Iterable[str]) -> str:
+    for token in hidden:
+        if token:
+            text = text.replace(token, "***")
     return "".join(char if char.isprintable() else " " for char in text[:REASON_CHARS_MAX])

@@ -52,7 +52,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class HttpCoordinator:
     """Implements `fsm_miner.coordinator.port.Coordinator`.
 
-    `bootstrap_token` is asked for at each registration and not kept. Before the first registration, calls
+    `bootstrap_token` is asked for when it is needed and not kept. Before the first registration, calls
     answer Unauthorized without being sent; where registration is absent, they go with the bootstrap token.
     `now_ns` is UTC in nanoseconds. `on_absent` hears once, until the next registration, of each optional
     endpoint that the coordinator does not have. `boundary_key` makes multipart boundaries unguessable.
@@ -77,7 +77,12 @@ class HttpCoordinator:
         boundary_key: bytes | None = None,
     ) -> None:
         self._exchange = Exchange(
-            base_url, timeout_s=timeout_s, tls_verify=tls_verify, ca_file=ca_file, now_ns=now_ns
+            base_url,
+            timeout_s=timeout_s,
+            hidden=lambda: (self._bootstrap_token(), self._node_token or ""),
+            tls_verify=tls_verify,
+            ca_file=ca_file,
+            now_ns=now_ns,
         )
         self._node_id = node_id
         self._bootstrap_token = bootstrap_token
