@@ -29,7 +29,6 @@ __all__ = [
 
 PART_PREFIX = ".part-"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_TRY_AGAIN = frozenset({408, 425, 429})
 _URL_CHARS_MAX = 4096
 _SHOWN_CHARS_MAX = 160
 
@@ -146,8 +145,9 @@ def check_answer(response: httpx.Response, item: InputUrl) -> None:
     status = response.status_code
     where = shown(str(response.url))
     if status != 200:
-        permanent = status < 500 and status not in _TRY_AGAIN
-        raise failed(item.name, f"{where} answered {status}", permanent=permanent)
+        # A file may appear late, and a signed URL may be renewed (contract, E_INPUT): what was answered with an
+        # error is asked for again. Another success than 200 is not the file, and stays what it is.
+        raise failed(item.name, f"{where} answered {status}", permanent=status < 400)
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"} and item.sha256 is None:
         # With a hash the bytes speak for themselves; without one nobody knows which bytes are meant.
