@@ -184,9 +184,14 @@ def read_progress(reply: Reply) -> ProgressAnswer:
 
 
 def read_delivery(reply: Reply) -> DeliveryAnswer:
-    """Read `/jobs/result` or `/jobs/fail`. Here too, a web page takes no outcome away from a job."""
+    """Read `/jobs/result` or `/jobs/fail`. Here too, a web page takes no outcome away from a job.
+
+    413 is the exception: proxies bound bodies, say so with a page, and will say it again to every retry.
+    """
     if reply.status == 401:
         return Unauthorized(reply.reason)
+    if reply.status == 413:
+        return Rejected(reply.status, reply.reason)
     if 400 <= reply.status < 500 and not reply.is_html:
         if reply.status in GONE:
             return Gone(reply.status)

@@ -156,11 +156,18 @@ def test_a_delivery(status, expected):
     assert read_delivery(reply(status, retry_after_s=3.0)) == expected
 
 
-@pytest.mark.parametrize("status", [200, 400, 404, 410, 413, 422])
+@pytest.mark.parametrize("status", [200, 400, 404, 410, 422])
 def test_a_web_page_takes_nothing_away(status):
     page = reply(status, b"<!doctype html><h1>nginx</h1>", html=True)
 
     assert isinstance(read_delivery(page), Unknown)
+    assert isinstance(read_ack(page), Unknown)
+
+
+def test_a_proxys_page_about_size_counts():
+    page = reply(413, b"<html><center>nginx</center></html>", html=True)
+
+    assert read_delivery(page) == Rejected(413, "HTTP 413")
     assert isinstance(read_ack(page), Unknown)
 
 
