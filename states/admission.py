@@ -2,6 +2,10 @@
 
 A CPU job takes one of the CPU slots, a GPU job one of the GPU slots and one card of its own: of those that are
 large enough, the one with the least memory in use. A job holds its slot in PREP and RUNNING.
+
+A GPU job whose cards are all busy lets later ones pass that are content with a card too small for it: the card
+would only stand idle. It loses nothing by that, because a card that is large enough comes free together with
+the slot of the job that held it, and then the earliest job is asked first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -102,12 +106,17 @@ def admit(waiting: Sequence[Job], jobs: Iterable[Job], capacity: Capacity) -> li
 
 
 def room(jobs: Iterable[Job], capacity: Capacity) -> Room:
-    """Return what may be pulled for: slots that no job of the node holds or waits for."""
-    claims = [job for job in jobs if job.holds_slot or _will_want_slot(job)]
+    """Return what may be pulled for: slots and cards that no job of the node holds or is going to take."""
+    known = list(jobs)
+    coming = [job for job in known if _will_want_slot(job)]
+    claims = [job for job in known if job.holds_slot] + coming
     cpu = capacity.cpu - sum(not job.wants_gpu for job in claims)
     gpu = capacity.gpu - sum(job.wants_gpu for job in claims)
-    busy = {card for job in claims for card in job.gpus if job.holds_slot}
-    free = sorted((card.free_mb for card in capacity.cards if card.id not in busy), reverse=True)
+    taken = {card for job in known if job.holds_slot for card in job.gpus}
+    taken.update(
+        card for answer in admit(coming, known, capacity) if isinstance(answer, Grant) for card in answer.gpus
+    )
+    free = sorted((card.free_mb for card in capacity.cards if card.id not in taken), reverse=True)
     return Room(max(cpu, 0), tuple(free[: max(gpu, 0)]))
 
 
