@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -18,11 +18,25 @@ __all__ = ["HealthServer"]
 
 
 class _Server(uvicorn.Server):
-    """uvicorn inside the daemon's loop: signals are the daemon's business."""
+    """uvicorn inside the daemon's loop: signals are the daemon's business, and an idle node stays idle."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stop = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        """Tick once a second; uvicorn's own loop wakes ten times as often, for reload and signals."""
+        tick = 0
+        while not self.stop.is_set():
+            await self.on_tick(tick)
+            tick += 10  # on_tick renews the Date header at every tenth
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self.stop.wait()
 
 
 class HealthServer:
@@ -79,4 +93,4 @@ class HealthServer:
 
     def close(self) -> None:
         """Ask `run` to return."""
-        self._server.should_exit = True
+        self._server.stop.set()

@@ -1,0 +1,262 @@
+"""Measure the product, each figure beside a floor of the same run: machines differ and are shared, ratios travel.
+
+    bench.py [--out FILE] [--jobs N] [--quick] [ONLY ...]
+
+Prints a table and writes a JSON list of {"name", "value", "unit", "floor", "ratio", "aim"}. A ratio says how many
+times the floor the product costs (or, for rates, which part of the floor's rate it reaches). Nothing here fails
+for being slow: timed tests on shared machines lie.
+"""
+
+import asyncio
+import json
+import os
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from bench_node import BenchNode
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from fsm_miner.recovery import replay
+from journal import SqliteJournal, open_journal, open_reader
+from journal.port import Entry, StreamKey
+from runners.host import HostTools, probe_host
+from runners.launch import launch
+from runners.run import Limits, RunPaths, RunSpec
+from states import events as e
+
+AIMS = {
+    "job latency": "at most 3 x the bare chain",
+    "jobs per second": "at least 70/s where two bare chains at once reach 235/s",
+    "durable appends, 256 streams": "at least 20,000/s",
+    "replay": "at least 100,000 events/s",
+    "start to registered": "0.8 s",
+    "idle processor time": "under 0.5 % of a core",
+    "idle memory": "under 80 MB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row. `ratio` is value / floor, both in `unit`; None where there is no floor."""
+
+    name: str
+    value: float
+    unit: str
+    floor: float | None
+    ratio: float | None
+    aim: str | None
+
+
+def figure(name: str, value: float, unit: str, floor: float | None) -> Figure:
+    """Make a row."""
+    ratio = None if not floor else round(value / floor, 2)
+    shown = None if floor is None else float(f"{floor:.4g}")
+    return Figure(name, float(f"{value:.4g}"), unit, shown, ratio, AIMS.get(name))
+
+
+# Floors: the same chain of programs, started by nobody in particular.
+
+
+def _spec(folder: Path) -> RunSpec:
+    for name in ("work", "input", "output", "control"):
+        (folder / name).mkdir(parents=True)
+    paths = RunPaths(
+        folder / "work", folder / "input", folder / "output", folder / "exec.log", folder / "control"
+    )
+    return RunSpec("bench", 1, ("/bin/true",), {"PATH": "/usr/bin"}, paths, Limits(60, 5, 16384, 1000, 64))
+
+
+def bare_chain_ms(host: HostTools, folder: Path, times: int) -> float:
+    """Return the median of starting the sandbox chain for /bin/true and waiting for its end."""
+    took: list[float] = []
+    for number in range(times):
+        spec = _spec(folder / str(number))
+        began = time.perf_counter()
+        os.waitpid(launch(spec, host).pid, 0)
+        took.append((time.perf_counter() - began) * 1e3)
+    return statistics.median(took)
+
+
+def two_chains_per_s(host: HostTools, folder: Path, times: int) -> float:
+    """Return how many bare chains a second end, two running at any time."""
+    specs = [_spec(folder / f"two-{number}") for number in range(times)]
+    running: set[int] = set()
+    began = time.perf_counter()
+    while specs or running:
+        while specs and len(running) < 2:
+            running.add(launch(specs.pop(), host).pid)
+        pid, _ = os.wait()
+        running.discard(pid)
+    return times / (time.perf_counter() - began)
+
+
+def one_row_commits_per_s(path: Path, times: int) -> float:
+    """Return SQLite's own rate of durable commits of one row."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("CREATE TABLE t (a, b)")
+    began = time.perf_counter()
+    for number in range(times):
+        db.execute("INSERT INTO t VALUES (?, ?)", (number, "x" * 200))
+    rate = times / (time.perf_counter() - began)
+    db.close()
+    return rate
+
+
+# Figures.
+
+
+def jobs(node: BenchNode, host: HostTools, folder: Path, count: int) -> Iterator[Figure]:
+    """Latency of one job at a time, then the rate with a full queue; the floors before and after each."""
+    before = bare_chain_ms(host, folder / "a", 30)
+    latencies = [node.run_one() for _ in range(40)]
+    after = bare_chain_ms(host, folder / "b", 30)
+    yield figure("job latency", statistics.median(latencies) * 1e3, "ms", (before + after) / 2)
+    before = two_chains_per_s(host, folder / "c", 60)
+    rate = node.run_many(count)
+    after = two_chains_per_s(host, folder / "d", 60)
+    yield figure("jobs per second", rate, "1/s", (before + after) / 2)
+
+
+async def _append_storm(journal: SqliteJournal, streams: int, total: int) -> float:
+    entry = Entry("Acked", 1, "PULLING", "ACKED", {"lease_s": 30.0})
+
+    async def one(number: int) -> None:
+        key = StreamKey(f"j-{streams}-{number}", 1)
+        for seq in range(total // streams):
+            await journal.append(key, seq, [entry])
+
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for number in range(streams):
+            group.create_task(one(number))
+    return (total // streams) * streams / (time.perf_counter() - began)
+
+
+def appends(folder: Path) -> Iterator[Figure]:
+    """Durable appends a second by concurrent streams, against one-row commits."""
+    floor = one_row_commits_per_s(folder / "floor.db", 2000)
+
+    async def measure() -> list[tuple[int, float]]:
+        journal, _ = open_journal(folder / "appends.db", boot_id="bench", now_ns=time.time_ns)
+        try:
+            return [
+                (n, await _append_storm(journal, n, total))
+                for n, total in ((1, 1000), (16, 8000), (256, 40960))
+            ]
+        finally:
+            await journal.close()
+
+    for streams, rate in asyncio.run(measure()):
+        yield figure(f"durable appends, {streams} stream{'s' * (streams > 1)}", rate, "1/s", floor)
+
+
+_LIFE: tuple[tuple[str, str, e.Event], ...] = (
+    ("PULLING", "ACKED", e.Acked(30.0)),
+    ("ACKED", "PREP", e.PrepStarted()),
+    ("PREP", "PREP", e.LaunchIntended(1, "boot", "/l", None, "/bin/true", "0" * 64, 60.0, 16384, 1000)),
+    ("PREP", "RUNNING", e.Launched(1, 4711, 1, 1, ("sandbox-bubblewrap",))),
+    ("RUNNING", "RUNNING", e.Ended("exited", 0, None, 1, {"cpu_s": 0.1, "max_rss_mb": 3.0})),
+    ("RUNNING", "UPLOADING", e.OutcomeKnown(None, "exit code 0")),
+    ("UPLOADING", "DONE", e.Delivered(200)),
+)
+
+
+def replays(folder: Path, streams: int = 5000) -> Iterator[Figure]:
+    """Events a second: read, chain checked, decoded, evolved; against reading the rows alone."""
+    path = folder / "replay.db"
+
+    async def fill() -> int:
+        journal, _ = open_journal(path, boot_id="bench", now_ns=time.time_ns)
+        for number in range(streams):
+            offered = e.Offered(f"j-{number}", 1, {"command": "true", "artifacts": []}, "0" * 64, 1)
+            entries = [Entry("Offered", 1, "IDLE", "PULLING", e.to_data(offered))]
+            entries += [Entry(type(x).__name__, 1, source, dest, e.to_data(x)) for source, dest, x in _LIFE]
+            await journal.append(StreamKey(f"j-{number}", 1), 0, entries)
+        await journal.close()
+        return streams * (len(_LIFE) + 1)
+
+    events = asyncio.run(fill())
+    began = time.perf_counter()
+    rows = sqlite3.connect(path).execute("SELECT * FROM records ORDER BY n").fetchall()
+    floor = len(rows) / (time.perf_counter() - began)
+    assert len(rows) == events
+    with open_reader(path) as reader:
+        began = time.perf_counter()
+        found = replay(reader.records())
+        rate = events / (time.perf_counter() - began)
+    assert len(found.finished) == streams
+    yield figure("replay", rate, "events/s", floor)
+
+
+def idle(node: BenchNode, seconds: float) -> Iterator[Figure]:
+    """Measure what the daemon costs with nothing to do, against a Python that only waits on an event loop."""
+    share, memory_mb = node.idle(seconds)
+    yield figure("idle processor time", share * 100, "% of a core", None)
+    yield figure("idle memory", memory_mb, "MB", node.bare_python_mb())
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fsm-miner-bench-") as name:
+        yield Path(name)
+
+
+def measure(count: int, idle_s: float, tell: Callable[[str], None]) -> Iterator[Figure]:
+    """Measure everything, one thing at a time."""
+    host = probe_host()
+    if not isinstance(host, HostTools):
+        raise SystemExit("\n".join(host.problems))
+    with _folder() as folder:
+        tell("appends")
+        yield from appends(folder)
+        tell("replay")
+        yield from replays(folder)
+        tell("start")
+        with BenchNode(folder / "node") as node:
+            yield figure("start to registered", node.start_s, "s", node.bare_start_s())
+            tell("idle")
+            yield from idle(node, idle_s)
+            tell("jobs")
+            yield from jobs(node, host, folder / "chains", count)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("build/bench.json"),
+    jobs_count: Annotated[int, typer.Option("--jobs", help="Jobs in the full queue.")] = 300,
+    idle_s: Annotated[float, typer.Option(help="How long to watch the idle daemon.")] = 10.0,
+) -> None:
+    """Measure, print a table, write JSON."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("measuring", total=None)
+        figures = list(measure(jobs_count, idle_s, lambda what: progress.update(task, description=what)))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps([asdict(row) for row in figures], indent=2) + "\n")
+    table = Table("figure", "value", "unit", "floor", "ratio", "aim")
+    for row in figures:
+        cells: list[Any] = [row.name, f"{row.value:,.4g}", row.unit, row.floor, row.ratio, row.aim]
+        table.add_row(*("-" if cell is None else str(cell) for cell in cells))
+    console.print(table)
+    console.print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except httpx.HTTPError as error:
+        raise SystemExit(f"the benchmark's coordinator does not answer: {error}") from error

@@ -1,0 +1,153 @@
+"""A coordinator and a daemon of the benchmark's own, as real processes in a temporary folder."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import yaml
+
+TOOLS = Path(__file__).resolve().parent
+_DEADLINE_S = 120.0
+_BARE = "import asyncio, sys; print('ready', flush=True); asyncio.run(asyncio.sleep(600))"
+
+
+class BenchNode:
+    """Starts both, hands out jobs, watches; ends both on leaving the block."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True)
+        self._token = secrets.token_hex(16)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.start_s = 0.0
+
+    def __enter__(self) -> Self:
+        coordinator = [sys.executable, TOOLS / "dev_coordinator.py", "--data", self._folder / "coordinator"]
+        self._spawn([*coordinator, "--listen", "127.0.0.1:0"], "coordinator.log")
+        url_file = self._folder / "coordinator" / "url"
+        self._until(lambda: url_file.exists() and url_file.read_text().strip() != "")
+        base_url = url_file.read_text().strip()
+        self._admin = httpx.Client(
+            base_url=base_url.removesuffix("/api/v1"),
+            headers={"Authorization": f"Bearer {self._token}"},
+            timeout=_DEADLINE_S,
+        )
+        config = self._folder / "config.yaml"
+        config.write_text(yaml.safe_dump(self._config(base_url)))
+        (self._folder / "allowlist.d").mkdir()
+        (self._folder / "allowlist.d" / "true.yaml").write_text("command:\n  path: /bin/true\n")
+        began = time.perf_counter()
+        self._daemon = self._spawn(
+            [sys.executable, "-P", "-m", "fsm_miner", "--config", config], "daemon.log"
+        )
+        self._until(lambda: self._admin.get("/admin/nodes").json()["nodes"] != [], pause_s=0.005)
+        self.start_s = time.perf_counter() - began
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+            process.wait(timeout=10)
+        self._admin.close()
+
+    def run_one(self) -> float:
+        """Run one job; return the seconds from its submission (a pull is waiting) to its outcome."""
+        job_id = self._submit(1)[0]
+        self._admin.get("/admin/wait", params={"job": job_id, "timeout": _DEADLINE_S})
+        jobs = self._admin.get("/admin/jobs", params={"limit": 1}).json()["jobs"]
+        job = next(job for job in jobs if job["job_id"] == job_id)
+        assert job["state"] == "done", job
+        return job["finished_at"] - job["submitted_at"]
+
+    def run_many(self, count: int) -> float:
+        """Fill the queue; return how many jobs a second were delivered."""
+        done = self._done()
+        began = time.perf_counter()
+        self._submit(count)
+        self._admin.get("/admin/wait", params={"timeout": _DEADLINE_S})
+        took_s = time.perf_counter() - began
+        assert self._done() == done + count
+        return count / took_s
+
+    def idle(self, seconds: float) -> tuple[float, float]:
+        """Watch the idle daemon; return its share of a core, and its resident memory in MB."""
+        before = _cpu_s(self._daemon.pid)
+        time.sleep(seconds)
+        return (_cpu_s(self._daemon.pid) - before) / seconds, _rss_mb(self._daemon.pid)
+
+    def bare_python_mb(self) -> float:
+        """Return the resident memory of a Python that only waits, in MB."""
+        with subprocess.Popen([sys.executable, "-c", _BARE], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            memory_mb = _rss_mb(process.pid)
+            process.kill()
+        return memory_mb
+
+    def bare_start_s(self) -> float:
+        """Return the time from spawning a Python to its first word on an event loop."""
+        began = time.perf_counter()
+        with subprocess.Popen([sys.executable, "-c", _BARE], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            took_s = time.perf_counter() - began
+            process.kill()
+        return took_s
+
+    def _config(self, base_url: str) -> dict[str, Any]:
+        return {
+            "node_id": "bench",
+            "coordinator": {"base_url": base_url, "auth_token": "env:MINER_AUTH"},
+            "runners": {"cli": {"allowlist_files": ["allowlist.d"]}, "python": {"enable": False}},
+            "workspace": {"root": "jobs"},
+            "journal": {"path": "state/journal.db"},
+            "logging": {"path": "miner.jsonl"},
+            "health": {"listen": "127.0.0.1:0"},
+        }
+
+    def _submit(self, count: int) -> list[str]:
+        manifests = [{"runner": "cli", "command": "true", "timeout_s": 60} for _ in range(count)]
+        answer = self._admin.post("/admin/jobs", json=manifests).raise_for_status().json()
+        return answer["job_ids"]
+
+    def _done(self) -> int:
+        return self._admin.get("/admin/stats").json()["counts"].get("done", 0)
+
+    def _spawn(self, argv: list[Any], log: str) -> subprocess.Popen[bytes]:
+        with (self._folder / log).open("wb") as output:
+            process = subprocess.Popen(
+                [str(word) for word in argv],
+                cwd=self._folder,
+                env={**os.environ, "MINER_AUTH": self._token},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        self._processes.append(process)
+        return process
+
+    def _until(self, true: Any, pause_s: float = 0.02) -> None:
+        deadline = time.monotonic() + _DEADLINE_S
+        while not true():
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the benchmark's node does not start; see the logs in {self._folder}")
+            time.sleep(pause_s)
+
+
+def _cpu_s(pid: int) -> float:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    ticks = stat[stat.rindex(")") + 2 :].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def _rss_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
