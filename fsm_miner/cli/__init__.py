@@ -1,1 +1,5 @@
-def main(): ...
+"""The command line, `fsm-miner`: one file for each command, loaded only when it is called."""
+
+from fsm_miner.cli.app import main
+
+__all__ = ["main"]

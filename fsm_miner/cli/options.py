@@ -1,0 +1,70 @@
+"""Options that several commands share, and what they lead to."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsm_miner.cli.outcome import ExitCode, Refused
+from fsm_miner.config import Config, ConfigError, load_config
+
+__all__ = [
+    "CONFIG_DEFAULT",
+    "ConfigOption",
+    "JournalOption",
+    "JsonOption",
+    "config_path",
+    "journal_path",
+    "settings",
+]
+
+CONFIG_DEFAULT = Path("/etc/aitbc/miner/config.yaml")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        envvar="FSM_MINER_CONFIG",
+        help=f"The configuration file. [default: {CONFIG_DEFAULT}]",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+JournalOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal",
+        metavar="PATH",
+        help="Read this journal instead of the configured one: a copy, or one that was set aside as damaged.",
+        show_default=False,
+    ),
+]
+
+
+def config_path(given: Path | None) -> Path:
+    """Return the configuration file to use."""
+    return CONFIG_DEFAULT if given is None else given
+
+
+def settings(given: Path | None) -> Config:
+    """Load the configuration.
+
+    Raises:
+        Refused: it can't be used; the message has a line for each problem.
+
+    """
+    try:
+        return load_config(config_path(given))
+    except ConfigError as error:
+        raise Refused(ExitCode.USAGE, str(error)) from None
+
+
+def journal_path(config: Path | None, journal: Path | None) -> Path:
+    """Return the journal to read; the configuration is not needed if `journal` is given.
+
+    Raises:
+        Refused: the configuration can't be used.
+
+    """
+    return settings(config).journal.path if journal is None else journal.absolute()

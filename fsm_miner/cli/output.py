@@ -1,0 +1,85 @@
+"""Writing for people and for pipes. Whatever a job or a coordinator wrote is made harmless on the way."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Cell", "Screen", "clean", "progress_console"]
+
+_TEXT_MAX = 2000
+_PIPE_COLUMNS = 100_000
+STYLES = {"DONE": "green", "FAILED": "red", "RUNNING": "cyan", "RETRY_WAIT": "yellow", "UPLOADING": "cyan"}
+"""Colours of the states."""
+
+
+class Cell(NamedTuple):
+    """A piece of text with a style of rich's ("bold", "red")."""
+
+    text: str
+    style: str = ""
+
+
+def clean(text: str, chars_max: int = _TEXT_MAX) -> str:
+    """Return `text` on one line, without anything that could steer a terminal, cut after `chars_max`."""
+    cut = text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in cut
+    )
+
+
+def progress_console() -> Console | None:
+    """Return a console for what moves while one waits; None if nobody watches."""
+    return Console(stderr=True) if sys.stderr.isatty() else None
+
+
+class Screen:
+    """Standard output: coloured and folded on a terminal, plain and uncut in a pipe."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self._file = sys.stdout if file is None else file
+        self._console = Console(
+            file=self._file,
+            width=None if self._file.isatty() else _PIPE_COLUMNS,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+
+    def say(self, *cells: str | Cell) -> None:
+        """Write one line, its cells one after the other."""
+        self._write(Text.assemble(*map(_text, cells)))
+
+    def table(self, headers: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> None:
+        """Write a table. A header that begins with ">" makes a column of numbers."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+        for header in headers:
+            right = header.startswith(">")
+            table.add_column(
+                header.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=right
+            )
+        for row in rows:
+            table.add_row(*map(_text, row))
+        self._write(table)
+
+    def json(self, data: Any) -> None:
+        """Write JSON: ASCII only, so that nothing in it can steer a terminal."""
+        self._file.write(json.dumps(data, indent=2, ensure_ascii=True) + "\n")
+
+    def _write(self, what: Text | Table) -> None:
+        with self._console.capture() as captured:
+            self._console.print(what, soft_wrap=isinstance(what, Text))
+        # rich fills the last column with blanks, which only make a line harder to compare.
+        lines = captured.get().removesuffix("\n").split("\n")
+        self._file.write("\n".join(line.rstrip(" ") for line in lines) + "\n")
+
+
+def _text(cell: str | Cell) -> Text:
+    text, style = cell if isinstance(cell, Cell) else (cell, "")
+    return Text(clean(text), style=style)

@@ -1,0 +1,56 @@
+"""Finding the daemon of a configuration."""
+
+from pathlib import Path
+
+from fsm_miner.cli.outcome import ExitCode, Refused
+from fsm_miner.config import Config
+from fsm_miner.instance import Running, find_running
+
+__all__ = ["NOT_RUNNING", "catches", "health_url", "listen_url", "the_running"]
+
+NOT_RUNNING = "no daemon runs in this state folder; start it: systemctl start aitbc-miner"
+
+
+def the_running(config: Config) -> Running:
+    """Return the daemon that works in the configuration's state folder.
+
+    Raises:
+        Refused: there is none, or this user may not look.
+
+    """
+    try:
+        running = find_running(config.state_dir)
+    except OSError as error:
+        raise Refused(
+            ExitCode.HOST,
+            f"{config.state_dir}: {error.strerror}: run this as the daemon's user, or with sudo",
+        ) from None
+    if running is None:
+        raise Refused(ExitCode.NO, f"{config.state_dir}: {NOT_RUNNING}")
+    return running
+
+
+def health_url(config: Config, running: Running | None) -> str | None:
+    """Return where the status page is: where the daemon says, else where the configuration says."""
+    if running is not None and running.health_url is not None:
+        return running.health_url
+    return listen_url(config)
+
+
+def listen_url(config: Config) -> str | None:
+    """Return where the configuration puts the status page; None if it is off, or on a port nobody knows."""
+    listen = config.health.listen
+    return None if listen is None or listen.port == 0 else f"http://{listen}"
+
+
+def catches(pid: int, signal_number: int, proc: Path = Path("/proc")) -> bool:
+    """Return whether the process has a handler for the signal (proc_pid_status(5), SigCgt).
+
+    A daemon that is just starting has none yet, and the signal would end it.
+    """
+    try:
+        lines = (proc / str(pid) / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    mask = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
+    return bool(int(mask, 16) >> (signal_number - 1) & 1)

@@ -1,0 +1,116 @@
+"""`fsm-miner status`: how the running daemon is doing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fsm_miner.cli.health_page import NoAnswer, health, jobs_of, mapping_of, texts_of
+from fsm_miner.cli.options import ConfigOption, JsonOption, settings
+from fsm_miner.cli.outcome import ExitCode
+from fsm_miner.cli.output import Cell, Screen
+from fsm_miner.cli.running import NOT_RUNNING, health_url
+from fsm_miner.cli.timeline import state_cell
+from fsm_miner.cli.words import span
+from fsm_miner.config import Config
+from fsm_miner.instance import Running, find_running
+
+HELP = """Ask the running daemon how it is doing.
+
+It is found by its lock in the state folder (the journal's); where that can't be looked into, the page at
+health.listen is asked. --json prints the page's JSON, with the process id.
+"""
+EXAMPLES = """\
+  fsm-miner status
+  fsm-miner status --json | jq .trouble
+  fsm-miner status > /dev/null || echo "look at this node\""""
+EXIT_CODES = """\
+  0  it runs, and all is well
+  1  it does not run, does not answer, or something is not as it should be
+  2  wrong usage or configuration"""
+
+
+def command(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """Show the status; return the exit code."""
+    found = ask(settings(config))
+    screen = Screen()
+    if as_json:
+        screen.json(found)
+    else:
+        show(screen, found)
+    return ExitCode.OK if found.get("status") == "ok" else ExitCode.NO
+
+
+def ask(config: Config) -> dict[str, Any]:
+    """Return the daemon's status page, or what stands in for it when there is no daemon or no answer."""
+    running: Running | None = None
+    try:
+        running = find_running(config.state_dir)
+        if running is None:
+            return {"status": "not running", "trouble": [f"{config.state_dir}: {NOT_RUNNING}"]}
+    except OSError as error:
+        hidden: str | None = f"{config.state_dir}: {error.strerror}: try sudo"
+    else:
+        hidden = None
+    pid = {} if running is None else {"pid": running.pid}
+    url = health_url(config, running)
+    if url is None:
+        why = hidden or "its status page is off (health.listen), or it is just starting"
+        return {"status": "unknown", "trouble": [why], **pid}
+    try:
+        return {**health(url), **pid}
+    except NoAnswer as error:
+        return {"status": "unknown", "trouble": [str(error), *([hidden] if hidden else [])], **pid}
+
+
+def show(screen: Screen, found: dict[str, Any]) -> None:
+    """Write the status for people."""
+    status = str(found.get("status"))
+    screen.say(Cell(status, "bold green" if status == "ok" else "bold red"), _who(found))
+    for trouble in texts_of(found, "trouble"):
+        screen.say("  ", Cell(f"! {trouble}", "red"))
+    if "node_id" in found:
+        screen.table(("", ""), _rows(found))
+        jobs = jobs_of(found)
+        if jobs:
+            screen.say("")
+            screen.table(
+                ("JOB", ">ATTEMPT", "STATE", ">RUN"),
+                [
+                    (
+                        str(job.get("job_id")),
+                        str(job.get("attempt")),
+                        state_cell(str(job.get("state"))),
+                        str(job.get("run")),
+                    )
+                    for job in jobs
+                ],
+            )
+
+
+def _who(found: dict[str, Any]) -> str:
+    if "node_id" not in found:
+        return ""
+    process = f", process {found['pid']}" if "pid" in found else ""
+    return (
+        f"  {found['node_id']}, version {found.get('version')}, up {span(found.get('uptime_s', 0))}{process}"
+    )
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    slots = mapping_of(found, "slots")
+    yield "registered", "yes" if found.get("registered") else "no"
+    yield "draining", "yes: `fsm-miner drain --off` takes it back" if found.get("draining") else "no"
+    yield (
+        "jobs",
+        f"{found.get('running')} running, {found.get('queued')} queued, {found.get('uploading')} uploading",
+    )
+    yield "slots", f"{slots.get('cpu')} CPU, {slots.get('gpu')} GPU"
+    yield "load", f"{found.get('cpu_load')}"
+    yield (
+        "free",
+        (
+            f"{found.get('memory_free_mb')} MiB of memory, {found.get('disk_free_mb')} MiB of disk, "
+            f"{found.get('vram_free')} MiB of video memory"
+        ),
+    )
+    yield "isolation", ", ".join(texts_of(found, "isolation"))
+    yield "last heartbeat", str(found.get("last_heartbeat_at") or "none answered yet")

@@ -1,0 +1,144 @@
+"""A stream of records as a story: what each did to the job, how far it can be trusted, how it ended.
+
+Pure functions over records; nothing here reads a clock or a disk.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from enum import Enum
+from typing import Any, cast
+
+from journal.port import ChainBroken, JournalError, Record, StreamKey
+from journal.record import ChainChecker
+from journal.upcast import Upcasters
+from states.due import due
+from states.events import Event, decode
+from states.evolve import IllegalTransition, evolve
+from states.job import NEW, Job
+
+__all__ = ["Step", "Story", "data_of", "due_json", "job_json", "plain", "read_story", "record_json"]
+
+# What a record may raise whose bytes were changed: nothing in it is what it should be.
+_NONSENSE = (ArithmeticError, AttributeError, KeyError, LookupError, TypeError, ValueError, JournalError)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One record. `event` and `job` (as it was after the record) are None where they can't be told any more.
+
+    `holds`: the record and all before it are what was written.
+    """
+
+    record: Record
+    event: Event | None
+    job: Job | None
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A stream. `broken` is the first record that does not hold; `trouble` says what else is wrong with it."""
+
+    key: StreamKey
+    steps: tuple[Step, ...]
+    broken: ChainBroken | None = None
+    trouble: tuple[str, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        """Whether everything is as it was written, and makes sense."""
+        return self.broken is None and not self.trouble
+
+    @property
+    def job(self) -> Job:
+        """The job after the last record that could be followed."""
+        return next((step.job for step in reversed(self.steps) if step.job is not None), NEW)
+
+
+def read_story(key: StreamKey, records: Iterable[Record], upcasters: Upcasters | None = None) -> Story:
+    """Tell the story of a stream's records as stored. Whatever is wrong with them ends up in the story."""
+    upcast = (upcasters or Upcasters()).record
+    checker = ChainChecker()
+    steps: list[Step] = []
+    broken: ChainBroken | None = None
+    trouble: list[str] = []
+    job: Job | None = NEW
+    try:
+        for record in records:
+            if broken is None:
+                try:
+                    checker.check(record)
+                except ChainBroken as error:
+                    broken = error
+            event = None
+            try:
+                newest = upcast(record)
+                event = decode(newest.event, newest.data)
+                if job is not None:
+                    job = evolve(job, event)
+            except IllegalTransition as error:
+                trouble.append(f"{key}: record {record.seq}: {error}")
+                job = None
+            except _NONSENSE as error:
+                trouble.append(f"{key}: record {record.seq}: can't be understood: {_why(error)}")
+                job = None
+            steps.append(Step(record, event, job, broken is None))
+    except (JournalError, OSError) as error:
+        trouble.append(str(error))
+    return Story(key, tuple(steps), broken, tuple(trouble))
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def data_of(record: Record) -> Any:
+    """Return the record's data decoded, or its text where it is no JSON any more."""
+    try:
+        return record.data
+    except (ValueError, RecursionError):
+        return record.data_json
+
+
+def record_json(step: Step) -> dict[str, Any]:
+    """Return a record as JSON."""
+    record = step.record
+    return {
+        "seq": record.seq,
+        "at_ns": record.at_ns,
+        "boot_id": record.boot_id,
+        "event": record.event,
+        "version": record.version,
+        "source": record.source,
+        "dest": record.dest,
+        "data": data_of(record),
+        "prev": record.prev,
+        "hash": record.hash,
+        "holds": step.holds,
+    }
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """Return every field of a job as JSON, but for its story, which the records tell."""
+    return {name: plain(value) for name, value in zip(job._fields, job, strict=True) if name != "story"}
+
+
+def due_json(job: Job) -> dict[str, Any] | None:
+    """Return what is due as JSON: the instruction's name and fields; None if nothing is."""
+    instruction = due(job)
+    if instruction is None:
+        return None
+    return {"instruction": type(instruction).__name__, **asdict(instruction)}
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a job as JSON-ready data."""
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: plain(inner) for name, inner in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, tuple | list):
+        return [plain(inner) for inner in cast("tuple[Any, ...] | list[Any]", value)]
+    return value
