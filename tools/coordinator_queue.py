@@ -125,7 +125,8 @@ class JobQueue:
         job_id = mapping(mapping(answer).get("job")).get("job_id")
         self._db.execute(
             "INSERT INTO offers (answer, job_id) VALUES (?, ?)",
-            (json.dumps(answer), job_id if isinstance(job_id, str) else None),
+            # printable: SQLite takes no half of a surrogate pair
+            (json.dumps(answer), job_id if isinstance(job_id, str) and job_id.isprintable() else None),
         )
         self._wake()
 
