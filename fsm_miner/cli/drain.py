@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from fsm_miner.cli.health_page import NoAnswer, health, jobs_of
 from fsm_miner.cli.options import ConfigOption, settings
 from fsm_miner.cli.outcome import ExitCode, Refused
-from fsm_miner.cli.output import Screen, progress_console
+from fsm_miner.cli.output import Screen, clean, progress_console
 from fsm_miner.cli.running import catches, health_url, the_running
 from fsm_miner.config import Config
 from fsm_miner.instance import Running, find_running
@@ -78,23 +79,39 @@ def command(
                 ExitCode.NO,
                 "told, but its end can't be watched: the status page is off (health.listen); see `fsm-miner jobs`",
             )
-        watch.until(lambda page: bool(page.get("draining")) and not jobs_of(page), timeout)
+        watch.until(drained, timeout)
         screen.say(
             "drained: no job is left; the daemon is idle. Next: systemctl stop aitbc-miner, or fsm-miner drain --off"
         )
     return ExitCode.OK
 
 
+def drained(page: dict[str, Any]) -> bool:
+    """Return whether a drain has come to its end.
+
+    A pull that was under way when the drain began may still bring a job: only when the pull loop itself says
+    that it is held back, or can't pull for want of a registration, is none to come.
+    """
+    no_pull = page.get("pull_held_back") is not None or not page.get("registered")
+    return bool(page.get("draining")) and no_pull and not jobs_of(page)
+
+
 class Watch:
     """Tells a running daemon, and watches what it makes of it."""
 
     def __init__(
-        self, config: Config, running: Running, monotonic: Callable[[], float], sleep: Callable[[float], None]
+        self,
+        config: Config,
+        running: Running,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], None],
+        kill: Callable[[int, int], None] = os.kill,
     ) -> None:
         self._config = config
         self._running = running
         self._monotonic = monotonic
         self._sleep = sleep
+        self._kill = kill
 
     def tell(self, number: signal.Signals) -> None:
         """Send the signal, once the daemon listens to it.
@@ -114,7 +131,7 @@ class Watch:
                 )
             self._sleep(_POLL_S)
         try:
-            os.kill(pid, number)
+            self._kill(pid, number)
         except ProcessLookupError:
             raise Refused(ExitCode.NO, f"the daemon (process {pid}) has just ended") from None
         except PermissionError:
@@ -150,7 +167,7 @@ class Watch:
                 if timeout_s is not None and self._monotonic() - start_s >= timeout_s:
                     raise Refused(ExitCode.NO, f"not reached within {timeout_s:g} s: {left}")
                 if shown is not None:
-                    shown.update(left)
+                    shown.update(escape(clean(left)))
                 self._sleep(_POLL_S)
 
     def _still_there(self) -> Running:
@@ -163,11 +180,9 @@ class Watch:
 def _left(page: dict[str, Any]) -> str:
     """Return what a daemon still has to do, in words."""
     jobs = jobs_of(page)
-    named = ", ".join(f"{job.get('job_id')} {job.get('state')}" for job in jobs[:3]) + (
-        ", …" if len(jobs) > 3 else ""
-    )
-    return (
-        f"{len(jobs)} unfinished"
-        + (f": {named}" if named else "")
-        + ("" if page.get("draining") else " (not told yet)")
-    )
+    if not page.get("draining"):
+        return "the daemon has not taken notice yet"
+    if not jobs:
+        return "no job is left, but a pull is under way, and may bring one"
+    named = ", ".join(f"{job.get('job_id')} {job.get('state')}" for job in jobs[:3])
+    return f"{len(jobs)} unfinished: {named}" + (", …" if len(jobs) > 3 else "")

@@ -14,6 +14,7 @@ from fsm_miner.cli.output import Cell, Screen, progress_console
 from fsm_miner.cli.reading import JournalFile, Unreadable
 from fsm_miner.cli.replay import find, parse_job
 from fsm_miner.cli.verification import Findings, check_archive, check_records
+from fsm_miner.cli.words import counted
 from journal.reader import Damaged, open_reader
 from journal.schema import SchemaTooNew
 
@@ -44,7 +45,7 @@ _SHOWN_MAX = 20
 def command(
     job: Annotated[
         str | None,
-        typer.Argument(metavar="[JOB]", help="A job's id, or id/attempt. [default: all]", show_default=False),
+        typer.Argument(metavar="JOB", help="A job's id, or id/attempt. [default: all]", show_default=False),
     ] = None,
     archives: Annotated[bool, typer.Option("--archives", help="Check the archive as well.")] = False,
     config: ConfigOption = None,
@@ -164,15 +165,15 @@ def show(screen: Screen, findings: Findings, what: Path | str) -> None:
     """Write the findings for people."""
     word = Cell("ok", "green") if findings.ok else Cell("NOT ok", "bold red")
     screen.say(
-        word, f": {what}: {_counted(len(findings.heads), 'stream')}, {_counted(findings.records, 'record')}"
+        word, f": {what}: {counted(len(findings.heads), 'stream')}, {counted(findings.records, 'record')}"
     )
     if findings.newest is not None:
         newest = findings.newest
         screen.say(f"head: {newest.key} record {newest.seq}, {newest.hash}")
     if findings.files:
         screen.say(
-            f"archive: {_counted(findings.files, 'file')}, {_counted(findings.archived_streams, 'stream')}, "
-            f"{_counted(findings.archived_records, 'record')}"
+            f"archive: {counted(findings.files, 'file')}, {counted(findings.archived_streams, 'stream')}, "
+            f"{counted(findings.archived_records, 'record')}"
         )
     _listed(screen, [f"first bad record: {bad}" for bad in findings.bad])
     _listed(screen, findings.trouble)
@@ -184,7 +185,3 @@ def _listed(screen: Screen, lines: Iterable[str]) -> None:
         screen.say(Cell(line, "red"))
     if len(every) > _SHOWN_MAX:
         screen.say(f"and {len(every) - _SHOWN_MAX} more: --json has them all")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-__all__ = ["NS", "size", "span", "utc"]
+__all__ = ["NS", "counted", "size", "span", "utc"]
 
 NS = 1_000_000_000
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
@@ -40,3 +40,8 @@ def size(size_bytes: int) -> str:
         return f"{size_bytes} B"
     power = min((size_bytes.bit_length() - 1) // 10, len(_UNITS))
     return f"{size_bytes / 1024**power:.1f} {_UNITS[power - 1]}"
+
+
+def counted(number: int, what: str) -> str:
+    """Return `1 record`, `2 records`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

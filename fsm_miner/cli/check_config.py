@@ -1,0 +1,97 @@
+"""Checks of what people wrote: the configuration, the token and the CA file it names, the allowlist."""
+
+import os
+import ssl
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from fsm_miner.cli.finding import Finding, Level, Lines, ok, placed, problem, warning
+from fsm_miner.config import Config, ConfigError, load_config, resolve_secret, warnings_of
+from runners.allowlist import load
+
+__all__ = ["check_allowlist", "check_config", "check_secret"]
+
+
+def check_config(path: Path, lines: Lines) -> tuple[Config | None, list[Finding]]:
+    """Load the configuration; return it if it is in order, and what was found."""
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        return None, [
+            Finding(Level.PROBLEM, one.message, one.path or None, one.file, one.line)
+            for one in error.problems
+        ]
+    found = [ok(f"{path}: node {config.node_id}, coordinator {config.coordinator.base_url}")]
+    for text in warnings_of(config):
+        key, _, message = text.partition(": ")
+        found.append(warning(message, key, lines))
+    found += _writable_by_all(path)
+    found += _ca_file(config, lines)
+    return config, found
+
+
+def _ca_file(config: Config, lines: Lines) -> Iterator[Finding]:
+    path = config.coordinator.ca_file
+    if path is None:
+        return
+    key = "coordinator.ca_file"
+    try:
+        # The same call that the connection will make.
+        found = ssl.create_default_context(cafile=str(path)).cert_store_stats()["x509"]
+    except ssl.SSLError:
+        yield problem(f"{path}: holds no certificate in PEM form", key, lines)
+    except OSError as error:
+        yield problem(f"{path}: {error.strerror}", key, lines)
+    else:
+        yield ok(f"{path}: {found} certificates", key)
+
+
+def check_secret(config: Config, lines: Lines, environ: Mapping[str, str]) -> Finding:
+    """Check that the bootstrap token can be had."""
+    key = "coordinator.auth_token"
+    try:
+        resolve_secret(config.coordinator.auth_token, environ, key)
+    except ConfigError as error:
+        return problem(error.problems[0].message, key, lines)
+    return ok(f"{config.coordinator.auth_token}: there is a token", key)
+
+
+def check_allowlist(config: Config, lines: Lines) -> Iterator[Finding]:
+    """Check every allowlist file, and that the programs are there."""
+    section, key = config.runners.cli, "runners.cli.allowlist_files"
+    if not section.enable:
+        yield ok("off", "runners.cli.enable")
+        return
+    loaded = load([str(path) for path in section.allowlist_files])
+    for text in loaded.problems:
+        yield placed(Level.PROBLEM, text)
+    for source in loaded.sources:
+        yield from _writable_by_all(Path(source.path))
+    for rule in loaded.allowlist.rules:
+        program = Path(rule.path)
+        if not program.is_file():
+            yield Finding(
+                Level.WARNING,
+                f"{rule.name}: there is no {program}: jobs that ask for it will fail",
+                None,
+                rule.source,
+            )
+        elif not os.access(program, os.X_OK):
+            yield Finding(Level.WARNING, f"{rule.name}: {program} may not be executed", None, rule.source)
+    names = sorted(rule.name for rule in loaded.allowlist.rules)
+    if names:
+        yield ok(f"allowed: {', '.join(names)}", key)
+    else:
+        yield warning("no command is allowed, so every CLI job will be refused (E_DENY)", key, lines)
+
+
+def _writable_by_all(path: Path) -> Iterator[Finding]:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # whoever reads it says so
+    if mode & stat.S_IWOTH:
+        yield Finding(
+            Level.WARNING, f"everybody on this machine may change it; run: chmod o-w {path}", None, str(path)
+        )

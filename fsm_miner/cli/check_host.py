@@ -1,0 +1,120 @@
+"""Checks of the machine: sandbox, GPUs, memory and CPUs, the health page's address, the clock."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fsm_miner.cli.finding import Finding, Lines, ok, problem, warning
+from fsm_miner.config import Config
+from fsm_miner.instance import find_running
+from fsm_miner.probe import GpuReading, HostProbe, ThreadedInventory, gpu_sources
+from runners.host import HostProblems, HostTools, probe_host
+from runners.run import Bind
+
+__all__ = [
+    "check_clock",
+    "check_gpus",
+    "check_listen",
+    "check_resources",
+    "check_sandbox",
+    "gpu_findings",
+    "sandbox_findings",
+]
+
+_EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def check_sandbox(config: Config | None, lines: Lines) -> Iterator[Finding]:
+    """Check the programs that start jobs, and build a sandbox once."""
+    off = config is not None and config.sandbox.backend == "none"
+    binds = () if config is None else [Bind(path, str(path)) for path in config.sandbox.extra_ro_binds]
+    return sandbox_findings(probe_host("none" if off else "bwrap", extra_binds=binds), lines)
+
+
+def sandbox_findings(host: HostTools | HostProblems, lines: Lines) -> Iterator[Finding]:
+    """Yield what the probe of the host means."""
+    if isinstance(host, HostProblems):
+        for text in host.problems:
+            yield problem(text, "sandbox.backend", lines)
+        return
+    yield ok(f"{host.prlimit} and the other programs that start jobs: there")
+    if host.bwrap is not None:
+        version = ".".join(map(str, host.bwrap_version))
+        yield ok(
+            f"{host.bwrap}: version {version} builds sandboxes here (user namespaces work)", "sandbox.backend"
+        )
+
+
+def check_gpus(config: Config | None, lines: Lines) -> Iterator[Finding]:
+    """Ask the drivers, in bounded time."""
+    slots = 1 if config is None else config.resources.max_concurrent_gpu
+    return gpu_findings(asyncio.run(ThreadedInventory(gpu_sources()).read()), slots, lines)
+
+
+def gpu_findings(reading: GpuReading, slots: int, lines: Lines) -> Iterator[Finding]:
+    """Yield what a reading of the GPUs means. Without a slot for GPU jobs, nothing of it is a problem."""
+    key = "resources.max_concurrent_gpu"
+    for text in reading.problems:
+        yield problem(text, key, lines) if slots else warning(text, key, lines)
+    for gpu in reading.gpus:
+        driver = f", driver {gpu.driver}" if gpu.driver else ""
+        yield ok(f"GPU {gpu.index}: {gpu.vendor} {gpu.name}, {gpu.vram_mb} MiB{driver}", key)
+    if not reading.gpus and not reading.problems:
+        yield ok("no GPU: jobs that want one are given back (E_NOGPU)", key)
+
+
+def check_resources(config: Config, lines: Lines) -> Iterator[Finding]:
+    """Compare what jobs may use with what the machine has."""
+    try:
+        facts = HostProbe(Path("/")).read()
+    except OSError as error:
+        yield problem(str(error), None, lines)
+        return
+    resources = config.resources
+    yield ok(f"{facts.cores} CPUs, {facts.memory_mb} MiB of memory")
+    if resources.max_concurrent_cpu > facts.cores:
+        yield warning(
+            f"{resources.max_concurrent_cpu} jobs at a time on {facts.cores} CPUs",
+            "resources.max_concurrent_cpu",
+            lines,
+        )
+    if resources.mem_soft_mb > facts.memory_mb:
+        yield warning(
+            f"a job may use {resources.mem_soft_mb} MiB of memory, the machine has {facts.memory_mb}",
+            "resources.mem_soft_mb",
+            lines,
+        )
+
+
+def check_listen(config: Config, lines: Lines) -> Iterator[Finding]:
+    """Check that the health page can have its address, unless a daemon of this configuration has it already."""
+    listen, key = config.health.listen, "health.listen"
+    if listen is None:
+        yield ok("off", key)
+        return
+    try:
+        running = find_running(config.state_dir)
+    except OSError:
+        return  # the folder is not this user's to look into; that is said elsewhere
+    if running is not None:
+        yield ok(f"the daemon runs (process {running.pid})", key)
+        return
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as page:
+            page.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            page.bind((listen.host, listen.port))
+    except OSError as error:
+        yield problem(f"{listen}: {error.strerror}; the daemon could not start", key, lines)
+    else:
+        yield ok(f"{listen}: free", key)
+
+
+def check_clock(lines: Lines, now_s: float | None = None) -> Finding:
+    """Check that the clock is not at its birth: then no certificate would be valid."""
+    now = datetime.fromtimestamp(time.time() if now_s is None else now_s, UTC)
+    text = f"the clock says {now:%Y-%m-%d %H:%M} UTC"
+    return problem(f"{text}; set it: timedatectl set-ntp true", None, lines) if now < _EARLIEST else ok(text)
