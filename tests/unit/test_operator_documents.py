@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fsm_miner import start
+from fsm_miner.cli.app import COMMANDS
 from states.codes import ErrorCode
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +71,9 @@ def test_links_between_documents_lead_somewhere(path: Path):
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "adr").glob("*.md")), ids=lambda path: path.name)
 def test_an_adr_is_a_page_at_most(path: Path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 66
+
+
+def test_every_command_that_is_named_exists():
+    named = set(re.findall(r"`fsm-miner ([a-z]+)", OPERATIONS))
+    assert named
+    assert named - set(COMMANDS) == set()
