@@ -241,7 +241,7 @@ class Daemon:
             self._session,
             self._heartbeat,
             self._pull,
-            self._gpus,
+            self._gpus.find,
             self._allowlist,
             self._facts,
             draining=lambda: self._draining,
@@ -260,9 +260,7 @@ class Daemon:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self.drain, True)
         loop.add_signal_handler(signal.SIGUSR2, self.drain, False)
-        health = None
-        if self._config.health.listen is not None:
-            health = HealthServer(self._config.health.listen, self._status.health, self._metrics.page)
+        health = self._health_server()
         self._instance.publish(None if health is None else health.url)
         self._log.info(
             "started",
@@ -317,6 +315,21 @@ class Daemon:
             self._stop.set()
 
     # Parts.
+
+    def _health_server(self) -> HealthServer | None:
+        """Return the status page, if it is wanted and can be had: jobs matter more than a page about them."""
+        listen = self._config.health.listen
+        if listen is None:
+            return None
+        try:
+            return HealthServer(listen, self._status.health, self._metrics.page)
+        except OSError as error:
+            self._log.error(
+                "health_unavailable",
+                problem=f"health.listen {listen}: {error.strerror}; jobs go on without a status page: free the "
+                "address or choose another one, and restart the daemon",
+            )
+            return None
 
     def _open_journal(self) -> tuple[SqliteJournal, Recovered]:
         journal, salvage = open_journal(

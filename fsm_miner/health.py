@@ -16,6 +16,8 @@ from fsm_miner.config.units import Listen
 
 __all__ = ["HealthServer"]
 
+_BACKLOG = 64
+
 
 class _Server(uvicorn.Server):
     """uvicorn inside the daemon's loop: signals are the daemon's business, and an idle node stays idle."""
@@ -56,6 +58,8 @@ class HealthServer:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((listen.host, listen.port))
+            # Now, not when serving begins: who reads the published address can connect at once.
+            self._socket.listen(_BACKLOG)
         except BaseException:
             self._socket.close()
             raise
