@@ -48,7 +48,7 @@ from fsm_miner.supervisor import Supervisor, key_of
 from fsm_miner.sweeper import Finished, Retention, Sweeper, empty_trash
 from fsm_miner.workspace import free_bytes
 from journal.opening import open_journal
-from journal.port import Record, StreamKey
+from journal.port import JournalError, Record, StreamKey
 from journal.sqlite import SqliteJournal
 from runners.host import HostTools
 from states.admission import Capacity, Room
@@ -112,7 +112,7 @@ class Daemon:
 
         self._journal, self._recovered = self._open_journal()
         self._probe = HostProbe(config.workspace.root)
-        facts = self._probe.read()
+        facts = self._last_facts = self._probe.read()
         self._gpus = GpuBoard(log)
         self._allowlist = AllowlistWatch([str(path) for path in config.runners.cli.allowlist_files], log)
         cgroup_parent, no_cgroup = find_parent()
@@ -156,7 +156,7 @@ class Daemon:
                     total_s=_INPUTS_S,
                 ),
             ),
-            self._gpus.find,
+            self._gpus,
             isolation=self._isolation,
             boot_id=self._boot_id,
             clock=clock,
@@ -241,7 +241,7 @@ class Daemon:
             self._session,
             self._heartbeat,
             self._pull,
-            self._gpus.find,
+            self._gpus,
             self._allowlist,
             self._facts,
             draining=lambda: self._draining,
@@ -282,7 +282,8 @@ class Daemon:
             self._sweep_loop(),
         ]
         tasks = [asyncio.create_task(self._forever(part)) for part in parts]
-        tasks.append(asyncio.create_task(self._reconciler.run([(one.job, one.since_ns) for one in found])))
+        asked = [(one.job, one.since_ns) for one in found]
+        tasks.append(asyncio.create_task(self._forever(self._reconciler.run(asked))))
         serving = None if health is None else asyncio.create_task(health.run())
         await self._stop.wait()
         self._log.info("stopping", running=len(self._supervisor.jobs()))
@@ -345,7 +346,13 @@ class Daemon:
         return journal, recovered
 
     def _facts(self) -> HostFacts:
-        return self._probe.read()
+        """Look at the machine; with its workspace gone and not to be made again, as it was at the last look."""
+        try:
+            self._config.workspace.root.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._last_facts = self._probe.read()
+        except OSError as error:
+            self._log.warning("host_unreadable", problem=str(error))
+        return self._last_facts
 
     async def _describe(self) -> Mapping[str, Any]:
         runners = self._config.runners
@@ -423,29 +430,34 @@ class Daemon:
                 self._supervisor.poke()
 
     async def _sweep_loop(self) -> None:
-        """Remove old folders, then old streams."""
+        """Remove old folders, then old streams. A disk that refuses is tried again at the next turn."""
+        while True:
+            try:
+                await self._sweep()
+            except (OSError, JournalError) as error:
+                self._log.warning("sweep_failed", problem=str(error))
+            await self._clock.sleep(_SWEEP_EVERY_S)
+
+    async def _sweep(self) -> None:
         root, retention = self._config.workspace.root, self._config.journal.retention
         for problem in await empty_trash(root):
             self._log.warning("trash_not_emptied", problem=problem)
-        while True:
-            now_ns = self._clock.now_ns()
-            finished = self._registry.finished
-            known = [*finished, *(key_of(job) for job in self._supervisor.jobs())]
-            swept = await self._sweeper.sweep(list(finished.values()), known, now_ns)
-            for name in swept.unknown:
-                self._log.warning("folder_unknown", folder=str(root / name))
-            for problem in swept.problems:
-                self._log.warning("folder_not_removed", problem=problem)
-            if swept.removed:
-                self._log.info("swept", removed=len(swept.removed))
-            expiry = await self._journal.expire(
-                now_ns - int(retention.total_seconds() * 1e9), _is_final, self._archive()
-            )
-            for key in expiry.keys:
-                finished.pop(key, None)
-            if expiry.keys:
-                self._log.info("journal_exported", streams=len(expiry.keys), file=str(expiry.path))
-            await self._clock.sleep(_SWEEP_EVERY_S)
+        now_ns = self._clock.now_ns()
+        finished = self._registry.finished
+        known = [*finished, *(key_of(job) for job in self._supervisor.jobs())]
+        swept = await self._sweeper.sweep(list(finished.values()), known, now_ns)
+        for name in swept.unknown:
+            self._log.warning("folder_unknown", folder=str(root / name))
+        for problem in swept.problems:
+            self._log.warning("folder_not_removed", problem=problem)
+        if swept.removed:
+            self._log.info("swept", removed=len(swept.removed))
+        before_ns = now_ns - int(retention.total_seconds() * 1e9)
+        expiry = await self._journal.expire(before_ns, _is_final, self._archive())
+        for key in expiry.keys:
+            finished.pop(key, None)
+        if expiry.keys:
+            self._log.info("journal_exported", streams=len(expiry.keys), file=str(expiry.path))
 
     def _archive(self) -> Path:
         return self._config.state_dir / "journal-archive"

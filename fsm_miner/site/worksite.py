@@ -1,8 +1,8 @@
 """The worksite of a real machine: `fsm_miner.worksite.Worksite`, put together from its parts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -11,7 +11,9 @@ from pydantic import SecretStr
 
 from fsm_miner.artifacts import Declared, StoredArtifact, collect
 from fsm_miner.clock import Clock, Dice
+from fsm_miner.config.secret import Secret
 from fsm_miner.inputs import FetchLimits, InputUrl, fetch_inputs
+from fsm_miner.log_values import Redactor
 from fsm_miner.manifest import Manifest
 from fsm_miner.probe.gpu import Gpu
 from fsm_miner.site.checks import Checks, Verdict
@@ -48,6 +50,11 @@ class _Log(Protocol):
     def warning(self, event: str, **attrs: Any) -> Any: ...
 
 
+class _Gpus(Protocol):
+    async def read(self) -> Any: ...
+    def find(self, card: str) -> Gpu | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class FetchSettings:
     """How inputs are fetched: the client that knows no token, and the bounds of one job's inputs."""
@@ -66,7 +73,7 @@ class MachineSite:
         planner: Planner,
         processes: Processes,
         fetch: FetchSettings,
-        gpu: Callable[[str], Gpu | None],
+        gpus: _Gpus,
         *,
         isolation: Sequence[str],
         boot_id: str,
@@ -79,7 +86,7 @@ class MachineSite:
         self._planner = planner
         self._processes = processes
         self._fetch = fetch
-        self._gpu = gpu
+        self._gpus = gpus
         self._isolation = tuple(isolation)
         self._boot_id = boot_id
         self._clock = clock
@@ -92,9 +99,11 @@ class MachineSite:
         return Workspace(self._root, job.job_id, job.attempt)
 
     def keep_secrets(self, key: StreamKey, secrets: Mapping[str, SecretStr]) -> None:
-        """Hold a job's secrets, in memory only, until it is over."""
+        """Hold a job's secrets, in memory only, until it is over; none lets go of them."""
         if secrets:
             self._secrets[key] = secrets
+        else:
+            self._secrets.pop(key, None)
 
     async def prepare(self, job: Job) -> PrepDone | PrepFailed:
         """Check the job, make its workspace, fetch its inputs."""
@@ -104,6 +113,8 @@ class MachineSite:
             if isinstance(verdict, Failure):
                 return self._failed(verdict)
             workspace = self.workspace(job)
+            if job.gpus:
+                await self._gpus.read()  # a card that is gone since it was assigned is noticed here
             # Planned before anything is fetched: what can't be started need not wait for its inputs.
             plan = self._plan(job, manifest, verdict)
             if isinstance(plan, Failure):
@@ -150,11 +161,12 @@ class MachineSite:
 
     async def watch(self, job: Job, tell: Tell) -> ProcessFound | LimitHit | ProcessGone:
         """Wait until the process ends or goes over a limit."""
-        return await self._processes.watch(job, self._watched(job), tell)
+        seen = await self._processes.watch(job, self._watched(job), tell)
+        return self._without_secrets(job, seen) if isinstance(seen, ProcessGone) else seen
 
     async def stop(self, job: Job) -> ProcessGone:
         """End the process; return when nothing of it lives."""
-        return await self._processes.stop(job, self._watched(job))
+        return self._without_secrets(job, await self._processes.stop(job, self._watched(job)))
 
     async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused:
         """Check and hash the declared artifacts."""
@@ -196,11 +208,21 @@ class MachineSite:
     def _not_written(self, problem: str) -> None:
         self._log.warning("snapshot_not_written", problem=problem)
 
+    def _without_secrets(self, job: Job, gone: ProcessGone) -> ProcessGone:
+        """Keep secrets out of the journal: what a job with secrets printed last is quoted only if they are known."""
+        if not gone.detail or not job.manifest.get("secret_names"):
+            return gone
+        secrets = self._secrets.get(key_of(job))
+        if secrets is None:
+            return replace(gone, detail="")
+        redactor = Redactor(Secret(secret.get_secret_value()) for secret in secrets.values())
+        return replace(gone, detail=redactor.redact(gone.detail))
+
     def _failed(self, failure: Failure) -> PrepFailed:
         return PrepFailed(failure, self._clock.now_ns(), self._dice.roll())
 
     def _plan(self, job: Job, manifest: Manifest, verdict: Verdict) -> Plan | Failure:
-        gpus = [(card, self._gpu(card)) for card in job.gpus]
+        gpus = [(card, self._gpus.find(card)) for card in job.gpus]
         for card, gpu in gpus:
             if gpu is None:
                 return Failure(ErrorCode.NOGPU, f"the assigned card {card} is gone")
@@ -222,6 +244,10 @@ class MachineSite:
             )
         except ValueError as error:
             return Failure(ErrorCode.INVALID, str(error))
+        except OSError as error:
+            return Failure(
+                ErrorCode.INTERNAL, f"runners.python.venv: no interpreter to run tasks with: {error}"
+            )
 
     def _watched(self, job: Job) -> Watched:
         assert job.intent is not None
