@@ -1,5 +1,7 @@
 """Runs in real sandboxes, below tmp_path; whatever a test leaves alive is stopped and reaped."""
 
+# ruff: noqa: ASYNC110  (a test's event loop has nothing else to do; other processes set no Event)
+
 import asyncio
 import os
 from pathlib import Path
