@@ -8,8 +8,8 @@ drain   (SIGUSR1) stop pulling, finish what is there; SIGUSR2 takes it back
 import asyncio
 import secrets
 import signal
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,19 +18,18 @@ from fsm_miner.clock import Clock, Dice, boot_id
 from fsm_miner.config.model import Config
 from fsm_miner.config.secret import Secret
 from fsm_miner.coordinator.http import HttpCoordinator
-from fsm_miner.coordinator.port import Beat, PullRequest
 from fsm_miner.delivery import Delivery
 from fsm_miner.effects import JobEffects
 from fsm_miner.health import HealthServer
 from fsm_miner.heartbeat import Heartbeat
+from fsm_miner.housekeeping import Housekeeping
 from fsm_miner.input_hosts import AddressPolicy, input_client
 from fsm_miner.inputs import FetchLimits
 from fsm_miner.instance import Instance
 from fsm_miner.intake import Intake
 from fsm_miner.metrics import Metrics
+from fsm_miner.node import Node
 from fsm_miner.observer import DaemonObserver
-from fsm_miner.probe.descriptor import descriptor
-from fsm_miner.probe.host import HostFacts, HostProbe
 from fsm_miner.progress import ProgressReporter
 from fsm_miner.pull import Pull
 from fsm_miner.reconcile import Reconciler
@@ -45,22 +44,19 @@ from fsm_miner.site.process import Processes
 from fsm_miner.site.worksite import FetchSettings, MachineSite
 from fsm_miner.status import Status
 from fsm_miner.supervisor import Supervisor, key_of
-from fsm_miner.sweeper import Finished, Retention, Sweeper, empty_trash
+from fsm_miner.sweeper import Finished
 from fsm_miner.workspace import free_bytes
 from journal.opening import open_journal
-from journal.port import JournalError, Record, StreamKey
+from journal.port import StreamKey
 from journal.sqlite import SqliteJournal
 from runners.host import HostTools
-from states.admission import Capacity, Room
 from states.job import Job
 from states.retry import Backoff, Policy
-from states.table import FINAL
+from states.stimuli import Stimulus
 
 __all__ = ["Daemon"]
 
 _MIB = 1024 * 1024
-_SWEEP_EVERY_S = 60.0
-_GPU_EVERY_S = 10.0
 _PROGRESS_EVERY_S = 2.0
 _INPUTS_S = 6 * 3600.0
 
@@ -72,16 +68,6 @@ class Log(Protocol):
     def info(self, event: str, **attrs: Any) -> Any: ...
     def warning(self, event: str, **attrs: Any) -> Any: ...
     def error(self, event: str, **attrs: Any) -> Any: ...
-
-
-@dataclass(slots=True)
-class _Registry:
-    """What the sweeper needs of jobs that are over, by stream."""
-
-    finished: dict[StreamKey, Finished] = field(default_factory=dict[StreamKey, Finished])
-
-    def add(self, finished: Finished) -> None:
-        self.finished[finished.key] = finished
 
 
 class Daemon:
@@ -98,30 +84,30 @@ class Daemon:
         dice: Dice,
         log: Log,
     ) -> None:
+        """Open the journal, replay it, and put the parts together; nothing moves before `run`.
+
+        Raises:
+            JournalError, OSError: the journal or the workspace can't be had.
+
+        """
         self._config = config
         self._clock = clock
         self._dice = dice
         self._log = log
         self._instance = instance
         self._boot_id = boot_id()
-        self._draining = False
         self._stop = asyncio.Event()
-        self._registry = _Registry()
         self._started_ns = clock.boot_ns()
-        config.workspace.root.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._backoff = Backoff(config.heartbeat.backoff.min_s, config.heartbeat.backoff.max_s)
 
         self._journal, self._recovered = self._open_journal()
-        self._probe = HostProbe(config.workspace.root)
-        facts = self._last_facts = self._probe.read()
         self._gpus = GpuBoard(log)
         self._allowlist = AllowlistWatch([str(path) for path in config.runners.cli.allowlist_files], log)
         cgroup_parent, no_cgroup = find_parent()
         self._isolation = _isolation(host, cgroup_parent)
         if no_cgroup is not None:
             log.info("cgroup_absent", reason=no_cgroup)
-
-        heartbeat = config.heartbeat
-        backoff = Backoff(heartbeat.backoff.min_s, heartbeat.backoff.max_s)
+        self._node = Node(config, self._gpus, self._isolation, clock=clock, log=log)
         self._coordinator = HttpCoordinator(
             config.coordinator.base_url,
             config.node_id,
@@ -134,107 +120,17 @@ class Daemon:
             boundary_key=secrets.token_bytes(32),
         )
         self._session = Session(
-            self._coordinator, self._describe, backoff=backoff, clock=clock, dice=dice, log=log
+            self._coordinator, self._node.describe, backoff=self._backoff, clock=clock, dice=dice, log=log
         )
         self._input_client = input_client(AddressPolicy.for_coordinator(config.coordinator.base_url))
-        self._site = MachineSite(
-            config.workspace.root,
-            Checks(
-                config,
-                self._allowlist.refresh,
-                cores=facts.cores,
-                memory_mb=facts.memory_mb,
-                free_bytes=free_bytes,
-            ),
-            Planner(config),
-            Processes(host, cgroup_parent, self._boot_id, clock=clock, dice=dice),
-            FetchSettings(
-                self._input_client,
-                FetchLimits(
-                    total_bytes=config.resources.input_max_mb * _MIB,
-                    reserve_bytes=config.resources.disk_reserve_mb * _MIB,
-                    total_s=_INPUTS_S,
-                ),
-            ),
-            self._gpus,
-            isolation=self._isolation,
-            boot_id=self._boot_id,
-            clock=clock,
-            dice=dice,
-            log=log,
-        )
+        self._site = self._worksite(host)
         self._metrics = Metrics(__version__)
-        progress = ProgressReporter(
-            self._coordinator, self._session, self._feed_soon, interval_s=_PROGRESS_EVERY_S, clock=clock
+        self._supervisor = self._make_supervisor()
+        self._housekeeping = Housekeeping(
+            config, self._journal, self._supervisor, self._recovered.finished, clock=clock, log=log
         )
-        delivery = Delivery(
-            self._coordinator,
-            self._session,
-            self._site,
-            self._head,
-            node_id=config.node_id,
-            clock=clock,
-            dice=dice,
-        )
-        self._supervisor = Supervisor(
-            self._journal,
-            JobEffects(
-                self._coordinator,
-                self._session,
-                self._site,
-                delivery,
-                progress.tell,
-                backoff=backoff,
-                clock=clock,
-                dice=dice,
-            ),
-            DaemonObserver(
-                self._site, self._metrics, self._registry.add, forget=progress.forget, clock=clock, log=log
-            ),
-            policy=Policy(
-                max_runs=config.retries.max_attempts,
-                run_backoff=Backoff(config.retries.base_s, config.retries.max_s),
-                delivery_backoff=backoff,
-            ),
-            capacity=self._capacity,
-            clock=clock,
-            dice=dice,
-        )
-        self._reconciler = Reconciler(
-            self._coordinator, self._session, self._supervisor, backoff=backoff, clock=clock, dice=dice
-        )
-        self._heartbeat = Heartbeat(
-            self._coordinator,
-            self._session,
-            self._supervisor,
-            self._beat,
-            self.drain,
-            interval_s=heartbeat.interval_s,
-            jitter=heartbeat.jitter_pct / 100.0,
-            backoff=backoff,
-            clock=clock,
-            dice=dice,
-            log=log,
-        )
-        self._pull = Pull(
-            self._coordinator,
-            self._session,
-            self._supervisor,
-            Intake(self._supervisor, self._site.keep_secrets, clock=clock, log=log),
-            self._pull_request,
-            self._why_not_pull,
-            poll_interval_s=config.coordinator.poll_interval_s,
-            backoff=backoff,
-            clock=clock,
-            dice=dice,
-            log=log,
-        )
-        self._sweeper = Sweeper(
-            config.workspace.root,
-            Retention(
-                config.workspace.keep_success.total_seconds(), config.workspace.keep_failed.total_seconds()
-            ),
-        )
+        self._heartbeat = self._make_heartbeat()
+        self._pull = self._make_pull()
         self._status = Status(
             config.node_id,
             self._supervisor,
@@ -243,10 +139,10 @@ class Daemon:
             self._pull,
             self._gpus,
             self._allowlist,
-            self._facts,
-            draining=lambda: self._draining,
+            self._node.facts,
+            draining=lambda: self._node.draining,
             isolation=self._isolation,
-            capacity=self._capacity,
+            capacity=self._node.capacity,
             uptime_s=lambda: (clock.boot_ns() - self._started_ns) / 1e9,
         )
         self._status.gauges(self._metrics)
@@ -258,8 +154,8 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGUSR1, self.drain, True)
-        loop.add_signal_handler(signal.SIGUSR2, self.drain, False)
+        loop.add_signal_handler(signal.SIGUSR1, self._drain, "operator", True)
+        loop.add_signal_handler(signal.SIGUSR2, self._drain, "operator", False)
         health = self._health_server()
         self._instance.publish(None if health is None else health.url)
         self._log.info(
@@ -278,12 +174,11 @@ class Daemon:
             self._heartbeat.run(),
             self._pull.run(),
             self._allowlist.run(),
-            self._gpu_loop(),
-            self._sweep_loop(),
+            self._reconciler().run([(one.job, one.since_ns) for one in found]),
+            self._node.watch_gpus(self._supervisor),
+            self._housekeeping.run(),
         ]
         tasks = [asyncio.create_task(self._forever(part)) for part in parts]
-        asked = [(one.job, one.since_ns) for one in found]
-        tasks.append(asyncio.create_task(self._forever(self._reconciler.run(asked))))
         serving = None if health is None else asyncio.create_task(health.run())
         await self._stop.wait()
         self._log.info("stopping", running=len(self._supervisor.jobs()))
@@ -300,11 +195,8 @@ class Daemon:
         self._instance.close()
         self._log.info("stopped")
 
-    def drain(self, on: bool) -> None:
-        """Stop pulling and finish what is there, or go on pulling."""
-        if on != self._draining:
-            self._draining = on
-            self._log.info("draining" if on else "drain_revoked", unfinished=len(self._supervisor.jobs()))
+    def _drain(self, who: str, on: bool) -> None:
+        if self._node.drain(who, on=on):
             self._supervisor.poke()
 
     async def _forever(self, part: Coroutine[Any, Any, None]) -> None:
@@ -341,130 +233,126 @@ class Daemon:
         recovered = replay(journal.records())
         for problem in recovered.unreadable:
             self._log.error("stream_unreadable", problem=problem)
-        for finished in recovered.finished:
-            self._registry.add(finished)
         return journal, recovered
 
-    def _facts(self) -> HostFacts:
-        """Look at the machine; with its workspace gone and not to be made again, as it was at the last look."""
-        try:
-            self._config.workspace.root.mkdir(mode=0o750, parents=True, exist_ok=True)
-            self._last_facts = self._probe.read()
-        except OSError as error:
-            self._log.warning("host_unreadable", problem=str(error))
-        return self._last_facts
-
-    async def _describe(self) -> Mapping[str, Any]:
-        runners = self._config.runners
-        return descriptor(
-            self._config.node_id,
-            __version__,
-            self._facts(),
-            await self._gpus.read(),
-            runners=[
-                name for name, on in (("cli", runners.cli.enable), ("python", runners.python.enable)) if on
-            ],
-            tags=self._config.tags,
-            facts=self._isolation,
-        )
-
-    def _capacity(self) -> Capacity:
-        resources = self._config.resources
-        return Capacity(resources.max_concurrent_cpu, resources.max_concurrent_gpu, self._gpus.cards())
-
-    def _beat(self) -> Beat:
-        facts = self._facts()
-        room = self._supervisor.room()
-        return Beat(
-            load=facts.load,
-            free_mb=facts.memory_free_mb,
-            gpu_free=len(room.gpus_free_mb),
-            state="draining" if self._draining else "active",
-            running=[
-                {"job_id": job.job_id, "attempt": job.attempt, "state": str(job.state)}
-                for job in self._supervisor.jobs()
-            ],
-            slots={"cpu_free": room.cpu_slots, "gpu_free": len(room.gpus_free_mb)},
-        )
-
-    def _pull_request(self, room: Room) -> PullRequest:
-        runners = self._config.runners
-        return PullRequest(
-            runners=tuple(
-                name for name, on in (("cli", runners.cli.enable), ("python", runners.python.enable)) if on
+    def _worksite(self, host: HostTools) -> MachineSite:
+        config, facts = self._config, self._node.facts()
+        return MachineSite(
+            config.workspace.root,
+            Checks(
+                config,
+                self._allowlist.refresh,
+                cores=facts.cores,
+                memory_mb=facts.memory_mb,
+                free_bytes=free_bytes,
             ),
-            cpu_slots=room.cpu_slots,
-            gpus_vram_free_mb=room.gpus_free_mb,
-            tags=self._config.tags,
-            wait_s=self._config.coordinator.pull_wait_s or None,
+            Planner(config),
+            Processes(host, lambda: find_parent()[0], self._boot_id, clock=self._clock, dice=self._dice),
+            FetchSettings(
+                self._input_client,
+                FetchLimits(
+                    total_bytes=config.resources.input_max_mb * _MIB,
+                    reserve_bytes=config.resources.disk_reserve_mb * _MIB,
+                    total_s=_INPUTS_S,
+                ),
+            ),
+            self._gpus,
+            isolation=self._isolation,
+            boot_id=self._boot_id,
+            clock=self._clock,
+            dice=self._dice,
+            log=self._log,
         )
 
-    def _why_not_pull(self) -> str | None:
-        """Say why no job should be taken now, because a promise could not be kept."""
-        if self._draining:
-            return "draining"
-        if self._supervisor.journal_trouble is not None:
-            return f"the journal can't write: {self._supervisor.journal_trouble}"
-        root = self._config.workspace.root
-        try:
-            root.mkdir(mode=0o750, parents=True, exist_ok=True)
-            free_mb = free_bytes(root) // _MIB
-        except OSError as error:
-            return f"{root}: {error.strerror}"
-        if free_mb <= self._config.resources.disk_reserve_mb:
-            return f"{root}: {free_mb} MiB free; resources.disk_reserve_mb keeps that much"
-        return None
+    def _make_supervisor(self) -> Supervisor:
+        config, clock, dice = self._config, self._clock, self._dice
+        progress = ProgressReporter(
+            self._coordinator, self._session, self._feed_soon, interval_s=_PROGRESS_EVERY_S, clock=clock
+        )
+        delivery = Delivery(
+            self._coordinator,
+            self._session,
+            self._site,
+            self._head,
+            node_id=config.node_id,
+            clock=clock,
+            dice=dice,
+        )
+        effects = JobEffects(
+            self._coordinator,
+            self._session,
+            self._site,
+            delivery,
+            progress.tell,
+            backoff=self._backoff,
+            clock=clock,
+            dice=dice,
+        )
+        observer = DaemonObserver(
+            self._site, self._metrics, self._finished, forget=progress.forget, clock=clock, log=self._log
+        )
+        return Supervisor(
+            self._journal,
+            effects,
+            observer,
+            policy=Policy(
+                max_runs=config.retries.max_attempts,
+                run_backoff=Backoff(config.retries.base_s, config.retries.max_s),
+                delivery_backoff=self._backoff,
+            ),
+            capacity=self._node.capacity,
+            clock=clock,
+            dice=dice,
+        )
+
+    def _make_heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            self._coordinator,
+            self._session,
+            self._supervisor,
+            lambda: self._node.beat(self._supervisor),
+            partial(self._drain, "coordinator"),
+            interval_s=self._config.heartbeat.interval_s,
+            jitter=self._config.heartbeat.jitter_pct / 100.0,
+            backoff=self._backoff,
+            clock=self._clock,
+            dice=self._dice,
+            log=self._log,
+        )
+
+    def _make_pull(self) -> Pull:
+        return Pull(
+            self._coordinator,
+            self._session,
+            self._supervisor,
+            Intake(self._supervisor, self._site.keep_secrets, clock=self._clock, log=self._log),
+            self._node.pull_request,
+            lambda: self._node.why_not_pull(self._supervisor.journal_trouble),
+            poll_interval_s=self._config.coordinator.poll_interval_s,
+            backoff=self._backoff,
+            clock=self._clock,
+            dice=self._dice,
+            log=self._log,
+        )
+
+    def _reconciler(self) -> Reconciler:
+        return Reconciler(
+            self._coordinator,
+            self._session,
+            self._supervisor,
+            backoff=self._backoff,
+            clock=self._clock,
+            dice=self._dice,
+        )
 
     def _head(self, job: Job) -> str:
         return self._supervisor.head(key_of(job))
 
-    def _feed_soon(self, key: StreamKey, stimulus: Any) -> None:
+    def _finished(self, finished: Finished) -> None:
+        self._housekeeping.add(finished)
+
+    def _feed_soon(self, key: StreamKey, stimulus: Stimulus) -> None:
         self._supervisor.feed_soon(key, stimulus)
-
-    async def _gpu_loop(self) -> None:
-        while True:
-            await self._clock.sleep(_GPU_EVERY_S)
-            before = self._gpus.cards()
-            await self._gpus.read()
-            if self._gpus.cards() != before:
-                self._supervisor.poke()
-
-    async def _sweep_loop(self) -> None:
-        """Remove old folders, then old streams. A disk that refuses is tried again at the next turn."""
-        while True:
-            try:
-                await self._sweep()
-            except (OSError, JournalError) as error:
-                self._log.warning("sweep_failed", problem=str(error))
-            await self._clock.sleep(_SWEEP_EVERY_S)
-
-    async def _sweep(self) -> None:
-        root, retention = self._config.workspace.root, self._config.journal.retention
-        for problem in await empty_trash(root):
-            self._log.warning("trash_not_emptied", problem=problem)
-        now_ns = self._clock.now_ns()
-        finished = self._registry.finished
-        known = [*finished, *(key_of(job) for job in self._supervisor.jobs())]
-        swept = await self._sweeper.sweep(list(finished.values()), known, now_ns)
-        for name in swept.unknown:
-            self._log.warning("folder_unknown", folder=str(root / name))
-        for problem in swept.problems:
-            self._log.warning("folder_not_removed", problem=problem)
-        if swept.removed:
-            self._log.info("swept", removed=len(swept.removed))
-        before_ns = now_ns - int(retention.total_seconds() * 1e9)
-        expiry = await self._journal.expire(before_ns, _is_final, self._archive())
-        for key in expiry.keys:
-            finished.pop(key, None)
-        if expiry.keys:
-            self._log.info("journal_exported", streams=len(expiry.keys), file=str(expiry.path))
-
-    def _archive(self) -> Path:
-        return self._config.state_dir / "journal-archive"
-
-
-def _is_final(record: Record) -> bool:
-    return record.dest in FINAL
 
 
 def _isolation(host: HostTools, cgroup_parent: Path | None) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ class Intake:
             return False
         key = StreamKey(offer.job_id, offer.attempt)
         form = json.dumps(offer.journal_form, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        if offer.problem is None:
+        if offer.problem is None and self._supervisor.job(key) is None:
             self._keep_secrets(key, offer.secrets)
         taken = await self._supervisor.offer(
             OfferReceived(
@@ -59,5 +59,7 @@ class Intake:
             )
         )
         if not taken:
+            if self._supervisor.job(key) is None:
+                self._keep_secrets(key, {})
             self._log.info("offer_known", job_id=offer.job_id, attempt=offer.attempt)
         return taken

@@ -73,7 +73,7 @@ class NodeLog:
         return self._stderr.dropped + (0 if self._file is None else self._file.dropped)
 
     def reopen(self) -> None:
-        """Open the log file anew before the next line (SIGHUP, SIGUSR1). Safe in a signal handler."""
+        """Open the log file anew before the next line (SIGHUP). Safe in a signal handler."""
         if self._file is not None:
             self._file.reopen()
 

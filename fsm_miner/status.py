@@ -1,9 +1,10 @@
 """What the node says of itself: the JSON of `/healthz`, and the gauges of `/metrics`."""
 
-import resource
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import psutil
 
 from fsm_miner import __version__
 from fsm_miner.delivery import timestamp
@@ -118,11 +119,14 @@ class Status:
         metrics.gauge("cpu_load", "Load average over one minute", lambda: self._facts().load[0])
         metrics.gauge("registered", "1 while the node is registered", lambda: float(self._session.is_ready))
         metrics.gauge("troubles", "What is not as it should be", lambda: float(len(self.trouble())))
+        own = psutil.Process()
         metrics.gauge(
-            "cpu_seconds_total",
-            "Processor time of the daemon itself",
-            lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2]),
+            "daemon_cpu_seconds", "Processor time of the daemon itself", lambda: sum(own.cpu_times()[:2])
         )
+        metrics.gauge(
+            "daemon_memory_bytes", "Resident memory of the daemon", lambda: float(own.memory_info().rss)
+        )
+        metrics.gauge("daemon_open_files", "Open descriptors of the daemon", lambda: float(own.num_fds()))
 
     def _count(self, states: "frozenset[State] | set[State]") -> int:
         counts = Counter(job.state for job in self._supervisor.jobs())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fsm_miner.clock import Clock, Dice
+from fsm_miner.recovery import replay_stream
 from journal.port import AppendConflict, Entry, Journal, JournalUnavailable, StreamKey
 from states import stimuli as s
 from states.admission import Capacity, Grant, Room, admit, room
@@ -136,9 +137,11 @@ class Supervisor:
         live = self._live[key] = _Live(NEW)
         try:
             taken = await self._step(live, stimulus, patient=False)
-        except (JournalUnavailable, AppendConflict) as error:
-            self._observer.trouble("offer_dropped", None, f"{key}: {error}")
+        except AppendConflict:
+            taken = False  # known already, and over
+        except JournalUnavailable:
             taken = False
+            self._spawn(self._until_writable())
         if not taken:
             del self._live[key]
             return False
@@ -185,9 +188,15 @@ class Supervisor:
                 self._observer.trouble("illegal_transition", before, str(error), error)
                 return False
             key = StreamKey(after.job_id, after.attempt)
-            live.head = await self._append(key, before.seq, entries, patient=patient)
-            live.job = after
-            self._observer.stepped(before, after, events)
+            try:
+                live.head = await self._append(key, before.seq, entries, patient=patient)
+            except AppendConflict as error:
+                if not patient:
+                    raise
+                after = self._read_again(live, key, error)
+            else:
+                live.job = after
+                self._observer.stepped(before, after, events)
         if after.final:
             del self._live[key]
             self.changed.set()
@@ -195,20 +204,42 @@ class Supervisor:
             self.poke()
         return True
 
+    def _read_again(self, live: _Live, key: StreamKey, error: AppendConflict) -> Job:
+        """Believe the journal: an append that was reported as failed may have been kept."""
+        self._observer.trouble("append_conflict", live.job, str(error))
+        record, live.job = replay_stream(self._journal.read(key))[-1]
+        live.head = record.hash
+        if self.journal_trouble is not None:
+            self._spawn(self._until_writable())
+        return live.job
+
     async def _append(self, key: StreamKey, seq: int, entries: Sequence[Entry], *, patient: bool) -> str:
         """Append and return the new head; a patient caller waits until the journal can write again."""
         while True:
             try:
                 records = await self._journal.append(key, seq, entries)
             except JournalUnavailable as error:
+                if self.journal_trouble is None:
+                    self._observer.trouble("journal_unavailable", None, f"{key}: {error}")
                 self.journal_trouble = str(error)
-                self._observer.trouble("journal_unavailable", None, f"{key}: {error}")
                 if not patient or self._stopping:
                     raise
             else:
                 self.journal_trouble = None
                 return records[-1].hash
             await self._clock.sleep(_JOURNAL_RETRY_S)
+
+    async def _until_writable(self) -> None:
+        """End a trouble that no append will end: nobody need append again while nothing is pulled for it."""
+        while self.journal_trouble is not None and not self._stopping:
+            await self._clock.sleep(_JOURNAL_RETRY_S)
+            try:
+                await self._journal.probe()
+            except JournalUnavailable as error:
+                self.journal_trouble = str(error)
+            else:
+                self.journal_trouble = None
+                self.changed.set()
 
     def _act(self, live: _Live) -> None:
         """See that the due instruction, and nothing else, is being done."""

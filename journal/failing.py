@@ -27,6 +27,10 @@ class FailingJournal:
         """Return the streams of the journal underneath."""
         return self._under.streams() if self._under else []
 
+    async def probe(self) -> None:
+        """Raise JournalUnavailable."""
+        raise JournalUnavailable("this journal always fails")
+
     async def close(self) -> None:
         """Close the journal underneath."""
         if self._under:
@@ -61,6 +65,10 @@ class FailsOnNth:
     def streams(self) -> list[StreamKey]:
         """Return the streams of the journal underneath."""
         return self._under.streams()
+
+    async def probe(self) -> None:
+        """Ask the journal underneath; this is no append and is not counted."""
+        await self._under.probe()
 
     async def close(self) -> None:
         """Close the journal underneath."""

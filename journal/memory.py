@@ -56,6 +56,11 @@ class MemoryJournal:
         """Return the keys of all streams, oldest first."""
         return list(self._streams)
 
+    async def probe(self) -> None:
+        """Tell whether appending is possible; see `Journal.probe`."""
+        if self._closed:
+            raise JournalUnavailable("the journal is closed")
+
     async def close(self) -> None:
         """Refuse appends from now on; reading still works."""
         self._closed = True

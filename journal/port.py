@@ -123,6 +123,15 @@ class Journal(Protocol):
         """Return the keys of all streams, oldest first."""
         ...
 
+    async def probe(self) -> None:
+        """Make a durable write that leaves no trace, to learn whether appending is possible.
+
+        Raises:
+            JournalUnavailable: it is not.
+
+        """
+        ...
+
     async def close(self) -> None:
         """Flush and release. Appending afterwards raises JournalUnavailable."""
         ...

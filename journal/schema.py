@@ -19,7 +19,16 @@ from sqlite_utils import Database
 
 from journal.port import JournalError, JournalUnavailable
 
-__all__ = ["NEWEST", "SchemaTooNew", "connect_writer", "create", "fsync_folder", "migrate", "schema_version"]
+__all__ = [
+    "NEWEST",
+    "SchemaTooNew",
+    "connect_writer",
+    "create",
+    "fsync_folder",
+    "migrate",
+    "schema_version",
+    "touch_header",
+]
 
 
 class SchemaTooNew(JournalError):
@@ -204,6 +213,11 @@ def create(path: Path, now_ns: int, *, busy_s: float = 5.0) -> None:
         raise JournalUnavailable(
             f"{path}: can't be opened for writing: {error}: check folder, rights and free space"
         ) from error
+
+
+def touch_header(conn: sqlite3.Connection) -> None:
+    """Write the file's first page as it is: SQLite writes it whatever the value was."""
+    conn.execute(f"PRAGMA user_version = {NEWEST}")
 
 
 def fsync_folder(folder: Path) -> None:

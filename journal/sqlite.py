@@ -10,7 +10,7 @@ from journal.port import Entry, JournalUnavailable, Record, StreamKey
 from journal.reader import open_reader
 from journal.record import Head, check_key, check_name, check_time, prepare
 from journal.retention import Expiry, export_streams, seal_exported
-from journal.schema import connect_writer, create
+from journal.schema import connect_writer, create, touch_header
 from journal.upcast import Upcasters
 from journal.writer import Append, Task, Writer
 
@@ -126,6 +126,14 @@ class SqliteJournal:
         future: asyncio.Future[Expiry] = asyncio.get_running_loop().create_future()
         self._writer.put(Task(lambda conn: seal_exported(conn, exported, now_ns), future))
         return await future
+
+    async def probe(self) -> None:
+        """Write the header page anew, as it is, durably; see `Journal.probe`."""
+        if self._closed:
+            raise JournalUnavailable(f"{self.path}: the journal is closed")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._writer.put(Task(touch_header, future))
+        await future
 
     async def close(self) -> None:
         """Write what is queued, then release the file. Appending and reading end here; closing twice is fine."""

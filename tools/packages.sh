@@ -36,6 +36,7 @@ need timeout coreutils
 need gcc gcc
 need curl curl
 need shellcheck shellcheck
+need systemd-analyze systemd
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 python >/dev/null || missing="$missing python3 python3-venv"

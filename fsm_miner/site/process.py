@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,27 +71,30 @@ class Processes:
     def __init__(
         self,
         host: HostTools,
-        cgroup_parent: Path | None,
+        find_cgroup_parent: Callable[[], Path | None],
         boot_id: str,
         *,
         clock: Clock,
         dice: Dice,
     ) -> None:
         self._host = host
-        self._cgroup_parent = cgroup_parent
+        self._find_cgroup_parent = find_cgroup_parent
         self._boot_id = boot_id
         self._clock = clock
         self._dice = dice
         self._known: dict[str, _Known] = {}
 
-    def cgroup_of(self, name: str) -> Path | None:
-        """Return where the run's cgroup is made, if any."""
-        return None if self._cgroup_parent is None else self._cgroup_parent / name
+    def cgroup_for(self, name: str) -> Path | None:
+        """Return where a new run's cgroup is to be made, if any can be: the jobs' unit may come and go."""
+        parent = self._find_cgroup_parent()
+        return None if parent is None else parent / name
 
-    def launch(self, spec: RunSpec, isolation: Sequence[str]) -> LaunchSucceeded | LaunchFailed:
-        """Start the run, or find that it was started before."""
+    def launch(
+        self, spec: RunSpec, cgroup: Path | None, isolation: Sequence[str]
+    ) -> LaunchSucceeded | LaunchFailed:
+        """Start the run in the cgroup that was intended, or find that it was started before."""
         try:
-            launched = launch(spec, self._host, cgroup_parent=self._cgroup_parent)
+            launched = launch(spec, self._host, cgroup_parent=None if cgroup is None else cgroup.parent)
         except AlreadyStarted:
             return self.started_before(spec.status)
         except (RunLaunchFailed, ValueError) as error:

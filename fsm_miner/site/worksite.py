@@ -125,7 +125,7 @@ class MachineSite:
                 return self._failed(failure)
         except (OSError, WorkspaceError) as error:
             return self._failed(Failure(ErrorCode.NORESOURCE, f"the workspace can't be made: {error}"))
-        cgroup = self._processes.cgroup_of(plan.spec.name)
+        cgroup = self._processes.cgroup_for(plan.spec.name)
         return PrepDone(
             boot_id=self._boot_id,
             lock=str(plan.spec.lock),
@@ -157,7 +157,7 @@ class MachineSite:
                 plan.task.task_file.write_bytes(plan.task.task_json)
         except OSError as error:
             return LaunchFailed(Failure(ErrorCode.INTERNAL, f"the run can't be described: {error}"))
-        return self._processes.launch(plan.spec, self._isolation)
+        return self._processes.launch(plan.spec, watched.files.cgroup, self._isolation)
 
     async def watch(self, job: Job, tell: Tell) -> ProcessFound | LimitHit | ProcessGone:
         """Wait until the process ends or goes over a limit."""

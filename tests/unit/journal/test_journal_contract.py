@@ -223,6 +223,21 @@ class JournalContract:
         assert self.play(tmp_path, script)
 
 
+    def test_a_probe_leaves_no_trace_and_fails_once_closed(self, tmp_path):
+        async def script(journal):
+            await journal.append(KEY, 0, [entry()])
+            before = journal.read(KEY)
+            await journal.probe()
+            assert journal.read(KEY) == before
+            await journal.append(KEY, 1, [entry()])
+            await journal.close()
+            with pytest.raises(JournalUnavailable, match="closed"):
+                await journal.probe()
+            return True
+
+        assert self.play(tmp_path, script)
+
+
 class TestMemoryJournal(JournalContract):
     def make(self, folder, upcasters=None):
         return MemoryJournal(boot_id="boot-a", now_ns=count(1).__next__, upcasters=upcasters)

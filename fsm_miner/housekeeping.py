@@ -1,0 +1,91 @@
+"""Housekeeping: folders of jobs that are over, streams that are past their retention."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from fsm_miner.clock import Clock
+from fsm_miner.config.model import Config
+from fsm_miner.supervisor import Supervisor, key_of
+from fsm_miner.sweeper import Finished, Retention, Sweeper, empty_trash
+from journal.port import JournalError, Record, StreamKey
+from journal.sqlite import SqliteJournal
+from states.table import FINAL
+
+__all__ = ["Housekeeping", "archive_folder"]
+
+_SWEEP_EVERY_S = 60.0
+
+
+class _Log(Protocol):
+    def info(self, event: str, **attrs: Any) -> Any: ...
+    def warning(self, event: str, **attrs: Any) -> Any: ...
+
+
+class Housekeeping:
+    """Sweeps once a minute; remembers which jobs are over, until their streams are exported."""
+
+    def __init__(
+        self,
+        config: Config,
+        journal: SqliteJournal,
+        supervisor: Supervisor,
+        finished: Iterable[Finished],
+        *,
+        clock: Clock,
+        log: _Log,
+    ) -> None:
+        self._root = config.workspace.root
+        self._retention_ns = int(config.journal.retention.total_seconds() * 1e9)
+        self._archive = archive_folder(config)
+        self._sweeper = Sweeper(
+            self._root,
+            Retention(
+                config.workspace.keep_success.total_seconds(), config.workspace.keep_failed.total_seconds()
+            ),
+        )
+        self._journal = journal
+        self._supervisor = supervisor
+        self._finished: dict[StreamKey, Finished] = {one.key: one for one in finished}
+        self._clock = clock
+        self._log = log
+
+    def add(self, finished: Finished) -> None:
+        """Note that a job is over."""
+        self._finished[finished.key] = finished
+
+    async def run(self) -> None:
+        """Sweep until cancelled. A disk that refuses is tried again at the next turn."""
+        while True:
+            try:
+                await self._sweep()
+            except (OSError, JournalError) as error:
+                self._log.warning("sweep_failed", problem=str(error))
+            await self._clock.sleep(_SWEEP_EVERY_S)
+
+    async def _sweep(self) -> None:
+        for problem in await empty_trash(self._root):
+            self._log.warning("trash_not_emptied", problem=problem)
+        now_ns = self._clock.now_ns()
+        known = [*self._finished, *(key_of(job) for job in self._supervisor.jobs())]
+        swept = await self._sweeper.sweep(list(self._finished.values()), known, now_ns)
+        for name in swept.unknown:
+            self._log.warning("folder_unknown", folder=str(self._root / name))
+        for problem in swept.problems:
+            self._log.warning("folder_not_removed", problem=problem)
+        if swept.removed:
+            self._log.info("swept", removed=len(swept.removed))
+        expiry = await self._journal.expire(now_ns - self._retention_ns, _is_final, self._archive)
+        for key in expiry.keys:
+            self._finished.pop(key, None)
+        if expiry.keys:
+            self._log.info("journal_exported", streams=len(expiry.keys), file=str(expiry.path))
+
+
+def archive_folder(config: Config) -> Path:
+    """Return where exported streams lie."""
+    return config.state_dir / "journal-archive"
+
+
+def _is_final(record: Record) -> bool:
+    return record.dest in FINAL

@@ -1,0 +1,145 @@
+"""This node, as its coordinator should see it: what it has, what it has room for, and why it takes nothing now."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from fsm_miner import __version__
+from fsm_miner.clock import Clock
+from fsm_miner.config.model import Config
+from fsm_miner.coordinator.port import Beat, PullRequest
+from fsm_miner.probe.descriptor import descriptor
+from fsm_miner.probe.host import HostFacts, HostProbe
+from fsm_miner.site.gpus import GpuBoard
+from fsm_miner.supervisor import Supervisor
+from fsm_miner.workspace import free_bytes
+from states.admission import Capacity, Room
+
+__all__ = ["Node"]
+
+_MIB = 1024 * 1024
+_GPU_EVERY_S = 10.0
+
+
+class _Log(Protocol):
+    def info(self, event: str, **attrs: Any) -> Any: ...
+    def warning(self, event: str, **attrs: Any) -> Any: ...
+
+
+class Node:
+    """Reads the machine and the configuration; holds nothing but who asked for a drain."""
+
+    def __init__(
+        self, config: Config, gpus: GpuBoard, isolation: Sequence[str], *, clock: Clock, log: _Log
+    ) -> None:
+        """Look once.
+
+        Raises:
+            OSError: there is no workspace, and none can be made.
+
+        """
+        self._config = config
+        self._gpus = gpus
+        self._isolation = tuple(isolation)
+        self._clock = clock
+        self._log = log
+        self._draining_for: set[str] = set()
+        self._probe = HostProbe(config.workspace.root)
+        config.workspace.root.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._facts = self._probe.read()
+        runners = config.runners
+        enabled = (("cli", runners.cli.enable), ("python", runners.python.enable))
+        self._runners = tuple(name for name, on in enabled if on)
+
+    def facts(self) -> HostFacts:
+        """Look at the machine; with its workspace gone and not to be made again, as it was at the last look."""
+        try:
+            self._config.workspace.root.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._facts = self._probe.read()
+        except OSError as error:
+            self._log.warning("host_unreadable", problem=str(error))
+        return self._facts
+
+    def capacity(self) -> Capacity:
+        """Return the slots and cards."""
+        resources = self._config.resources
+        return Capacity(resources.max_concurrent_cpu, resources.max_concurrent_gpu, self._gpus.cards())
+
+    async def describe(self) -> Mapping[str, Any]:
+        """Return the capability descriptor."""
+        return descriptor(
+            self._config.node_id,
+            __version__,
+            self.facts(),
+            await self._gpus.read(),
+            runners=self._runners,
+            tags=self._config.tags,
+            facts=self._isolation,
+        )
+
+    def beat(self, supervisor: Supervisor) -> Beat:
+        """Return the heartbeat of this moment."""
+        facts, room = self.facts(), supervisor.room()
+        return Beat(
+            load=facts.load,
+            free_mb=facts.memory_free_mb,
+            gpu_free=len(room.gpus_free_mb),
+            state="draining" if self.draining else "active",
+            running=[
+                {"job_id": job.job_id, "attempt": job.attempt, "state": str(job.state)}
+                for job in supervisor.jobs()
+            ],
+            slots={"cpu_free": room.cpu_slots, "gpu_free": len(room.gpus_free_mb)},
+        )
+
+    def pull_request(self, room: Room) -> PullRequest:
+        """Return what to ask for, given the room."""
+        return PullRequest(
+            runners=self._runners,
+            cpu_slots=room.cpu_slots,
+            gpus_vram_free_mb=room.gpus_free_mb,
+            tags=self._config.tags,
+            wait_s=self._config.coordinator.pull_wait_s or None,
+        )
+
+    # Reasons to take nothing.
+
+    @property
+    def draining(self) -> bool:
+        """Whether the operator or the coordinator wants no new job taken."""
+        return bool(self._draining_for)
+
+    def drain(self, who: str, *, on: bool) -> bool:
+        """Note that somebody wants a drain, or takes it back; return whether that changed anything.
+
+        It ends when everybody who asked for it has taken it back.
+        """
+        if on == (who in self._draining_for):
+            return False
+        (self._draining_for.add if on else self._draining_for.discard)(who)
+        self._log.info("draining" if self.draining else "drain_revoked", by=who)
+        return True
+
+    def why_not_pull(self, journal_trouble: str | None) -> str | None:
+        """Say why no job should be taken now, because a promise could not be kept."""
+        if self.draining:
+            return f"draining, as the {' and the '.join(sorted(self._draining_for))} asked"
+        if journal_trouble is not None:
+            return f"the journal can't write: {journal_trouble}"
+        root = self._config.workspace.root
+        try:
+            root.mkdir(mode=0o750, parents=True, exist_ok=True)
+            free_mb = free_bytes(root) // _MIB
+        except OSError as error:
+            return f"{root}: {error.strerror}"
+        if free_mb <= self._config.resources.disk_reserve_mb:
+            return f"{root}: {free_mb} MiB free; resources.disk_reserve_mb keeps that much"
+        return None
+
+    async def watch_gpus(self, supervisor: Supervisor) -> None:
+        """Look at the cards from time to time, and at the slots when they changed. Runs until cancelled."""
+        while True:
+            await self._clock.sleep(_GPU_EVERY_S)
+            before = self._gpus.cards()
+            await self._gpus.read()
+            if self._gpus.cards() != before:
+                supervisor.poke()

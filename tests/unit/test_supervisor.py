@@ -1,0 +1,178 @@
+"""The supervisor where the journal lets it down; its ordinary days are the simulator's."""
+
+import asyncio
+from itertools import count
+
+import pytest
+
+from fsm_miner.supervisor import Supervisor
+from journal import FailingJournal, FailsOnNth, MemoryJournal
+from journal.port import JournalUnavailable, StreamKey
+from states import instructions as i
+from states import stimuli as s
+from states.admission import Capacity
+from states.retry import Policy
+from states.table import State
+
+KEY = StreamKey("j-1", 1)
+OFFER = s.OfferReceived("j-1", 1, {"artifacts": []}, "0" * 64, None, 7)
+
+
+class Clock:
+    """Sleeping takes no time, but lets others run."""
+
+    def now_ns(self):
+        return 7
+
+    def boot_ns(self):
+        return 7
+
+    async def sleep(self, seconds):
+        await asyncio.sleep(0)
+
+
+class Dice:
+    def roll(self):
+        return 0.5
+
+
+class Effects:
+    """Answers each instruction with the next stimulus of a happy life; waits for ever where it has none."""
+
+    def __init__(self):
+        self.done = []
+
+    async def perform(self, job, instruction):
+        self.done.append(type(instruction))
+        match instruction:
+            case i.AskAck():
+                return s.AckGranted(30.0)
+            case i.Prepare():
+                return s.PrepDone("boot", "/lock", None, "/bin/true", "0" * 64, 60.0, 64, 10)
+            case i.Launch():
+                return s.LaunchSucceeded(4711, 7, 7)
+            case i.Watch():
+                return s.ProcessGone(s.How.EXITED, 0, None, 7, 7, 0.5)
+            case i.Deliver():
+                return s.DeliveryDone(200)
+        return await asyncio.Event().wait()
+
+
+class Observer:
+    def __init__(self):
+        self.states = []
+        self.troubles = []
+
+    def stepped(self, before, after, events):
+        self.states.append(after.state)
+
+    def trouble(self, event, job, message, error=None):
+        self.troubles.append(event)
+
+
+def memory():
+    return MemoryJournal(boot_id="boot", now_ns=count(1).__next__)
+
+
+def play(journal, script):
+    """Run `script(supervisor, observer, effects)` with a fresh supervisor over `journal`."""
+
+    async def run():
+        observer, effects = Observer(), Effects()
+        supervisor = Supervisor(
+            journal,
+            effects,
+            observer,
+            policy=Policy(),
+            capacity=lambda: Capacity(1, 0),
+            clock=Clock(),
+            dice=Dice(),
+        )
+        supervisor.open_admission()
+        try:
+            async with asyncio.timeout(10):
+                return await script(supervisor, observer, effects)
+        finally:
+            await supervisor.stop()
+
+    return asyncio.run(run())
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0)  # noqa: ASYNC110 - nothing here takes time; there is no event to wait for
+
+
+def test_a_job_goes_through_the_house_once():
+    journal = memory()
+
+    async def script(supervisor, observer, effects):
+        assert await supervisor.offer(OFFER)
+        await until(lambda: State.DONE in observer.states)
+        assert supervisor.jobs() == []
+        return effects.done, observer.troubles
+
+    done, troubles = play(journal, script)
+    assert done == [i.AskAck, i.Prepare, i.Launch, i.Watch, i.Deliver]
+    assert troubles == []
+    assert [record.dest for record in journal.read(KEY)][-1] == "DONE"
+
+
+@pytest.mark.parametrize("number", range(2, 8))
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_append_that_fails_is_done_again_or_believed(number, kept):
+    journal = memory()
+
+    async def script(supervisor, observer, effects):
+        assert await supervisor.offer(OFFER)
+        await until(lambda: supervisor.job(KEY) is None and supervisor.journal_trouble is None)
+        return effects.done, observer.troubles
+
+    done, troubles = play(FailsOnNth(journal, number, kept=kept), script)
+    records = journal.read(KEY)
+    assert records[-1].dest == "DONE"
+    assert [record.event for record in records].count("LaunchIntended") == 1
+    assert done.count(i.Launch) == 1
+    assert troubles == ["journal_unavailable", *(["append_conflict"] if kept else [])]
+
+
+def test_an_offer_that_cannot_be_journaled_is_dropped_and_the_trouble_ends_by_itself():
+    journal = FailsOnNth(memory(), 1)
+
+    async def script(supervisor, observer, effects):
+        assert not await supervisor.offer(OFFER)
+        assert supervisor.jobs() == []
+        assert supervisor.journal_trouble is not None
+        supervisor.changed.clear()
+        await supervisor.changed.wait()
+        assert supervisor.journal_trouble is None
+        assert await supervisor.offer(OFFER)
+        await until(lambda: State.DONE in observer.states)
+        return observer.troubles
+
+    assert play(journal, script) == ["journal_unavailable"]
+
+
+def test_a_journal_that_never_writes_takes_no_job_and_runs_nothing():
+    async def script(supervisor, observer, effects):
+        for _ in range(3):
+            assert not await supervisor.offer(OFFER)
+        assert supervisor.journal_trouble is not None
+        return effects.done
+
+    assert play(FailingJournal(), script) == []
+
+
+def test_a_job_that_is_over_is_not_taken_again():
+    async def script(supervisor, observer, effects):
+        assert await supervisor.offer(OFFER)
+        await until(lambda: State.DONE in observer.states)
+        assert not await supervisor.offer(OFFER)
+        return observer.states
+
+    assert play(memory(), script)[-1] is State.DONE
+
+
+def test_the_failing_journal_says_so():
+    with pytest.raises(JournalUnavailable):
+        asyncio.run(FailingJournal().probe())
