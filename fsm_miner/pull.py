@@ -9,6 +9,7 @@ from fsm_miner.coordinator.port import (
     Coordinator,
     JobOffer,
     NothingToDo,
+    PullAnswer,
     PullRequest,
     Unauthorized,
     Unknown,
@@ -87,9 +88,10 @@ class Pull:
     async def _pull_once(self, room: Room) -> float:
         """Pull, and return the pause that should follow."""
         started_ns = self._clock.boot_ns()
-        request = self._request(room)
-        answer = await self._coordinator.pull(request)
+        answer = await self._ask(room)
         match answer:
+            case None:
+                return 0.0
             case JobOffer():
                 self._failures = 0
                 if await self._take(answer.manifest):
@@ -108,6 +110,28 @@ class Pull:
                 self._failures += 1
                 return self._backoff.delay_s(self._failures, self._dice.roll(), answer.retry_after_s)
 
+    async def _ask(self, room: Room) -> PullAnswer | None:
+        """Ask for what fits into `room`; None if that was overtaken by events before there was an answer.
+
+        A long poll that was begun while all cards were busy must not keep a card idle that is free again, nor
+        bring a job to a node that drains. What was handed out meanwhile goes back: it was never acknowledged.
+        """
+        asking = asyncio.create_task(self._coordinator.pull(self._request(room)))
+        try:
+            while not asking.done():
+                changed = asyncio.create_task(self._supervisor.changed.wait())
+                await asyncio.wait({asking, changed}, return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+                self._supervisor.changed.clear()
+                if not asking.done() and (
+                    self._why_not() is not None or _more(room, self._supervisor.room())
+                ):
+                    return None
+            return asking.result()
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
     async def _wait_for_change(self) -> None:
         """Wait for room; look again from time to time, because a disk or a journal recovers unannounced."""
         timer = asyncio.create_task(self._clock.sleep(max(self._poll_interval_s, 1.0)))
@@ -117,3 +141,10 @@ class Pull:
         finally:
             timer.cancel()
             changed.cancel()
+
+
+def _more(before: Room, now: Room) -> bool:
+    """Whether there is room for a kind of job that did not fit before."""
+    return (now.cpu_slots > 0) > (before.cpu_slots > 0) or max(now.gpus_free_mb, default=-1) > max(
+        before.gpus_free_mb, default=-1
+    )
