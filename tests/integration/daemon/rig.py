@@ -4,6 +4,7 @@ The daemon runs in `sys.executable`, outside of the repository and with `-P`: wh
 Whatever is alive at the end is found by the environment marker or by its open files below the folder, and killed.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -61,7 +62,7 @@ def _works(process: Path, folder: Path) -> bool:
     try:
         if f"{MARKER}={folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
             return True
-        return any(_link(fd).startswith(f"{folder}/") for fd in (process / "fd").iterdir())
+        return any(name.startswith(f"{folder}/") for name in _open_files(process))
     except OSError:
         return False
 
@@ -80,19 +81,29 @@ def _command(process: Path) -> str:
         return ""
 
 
+def holders(path: Path) -> list[int]:
+    """Return the ids of the processes that have `path` open."""
+    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and str(path) in _open_files(p)]
+
+
 def kill_holders(path: Path) -> list[int]:
     """SIGKILL everything that has `path` open, and return the process ids."""
-    killed: list[int] = []
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit() or int(process.name) == os.getpid():
-            continue
-        try:
-            if any(_link(fd) == str(path) for fd in (process / "fd").iterdir()):
-                os.kill(int(process.name), signal.SIGKILL)
-                killed.append(int(process.name))
-        except OSError:
-            continue
-    return killed
+    found = holders(path)
+    for pid in found:
+        _kill(pid)
+    return found
+
+
+def _open_files(process: Path) -> set[str]:
+    try:
+        return {_link(fd) for fd in (process / "fd").iterdir()}
+    except OSError:
+        return set()
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class Program:
@@ -167,7 +178,10 @@ class Coordinator(Program):
         self.port = int(self.root.rpartition(":")[2])
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self.http.request(method, self.root + path, json=body)
+        content = (
+            None if body is None else json.dumps(body).encode("ascii")
+        )  # lone surrogates travel as escapes
+        answer = self.http.request(method, self.root + path, content=content)
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
@@ -306,14 +320,7 @@ class Node(Program):
         url = self.status_url()
         assert url is not None
         with httpx.Client(timeout=10, trust_env=False) as http:
-            for left in (2, 1, 0):
-                try:
-                    return http.get(url + path)
-                except httpx.ConnectError:  # bound, and not listening yet
-                    if not left:
-                        raise
-                    time.sleep(0.1)
-        raise AssertionError
+            return http.get(url + path)
 
     def health(self) -> dict[str, Any]:
         return self.get("/healthz").json()
@@ -425,10 +432,7 @@ def end_all(folder: Path) -> None:
     def gone() -> bool:
         left = processes(folder)
         for pid in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            _kill(pid)
         return not left
 
     until(gone, "all processes are gone")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.integration.daemon.rig import kill_holders, printed, sh, until
+from tests.integration.daemon.rig import holders, kill_holders, printed, sh
 
 
 @pytest.fixture(scope="module")
@@ -292,8 +292,4 @@ def test_nothing_is_left_of_any_job(rig):
     metrics = rig.node.get("/metrics").text
     ends = sum(float(n) for n in re.findall(r"^fsm_miner_outcomes_total\{.*\} (\S+)$", metrics, re.MULTILINE))
     assert ends == len(rig.coordinator.outcomes())
-    until(
-        lambda: not [c for c in rig.node.jobs.glob("*/control/*.lock") if kill_holders(c)],
-        "no lock is held",
-        1,
-    )
+    assert [lock for lock in rig.node.jobs.glob("*/control/*.lock") if holders(lock)] == []
