@@ -1,8 +1,8 @@
 """Looking at a run, and waiting for its end; both work for whoever comes, not only for who started it."""
 
 import asyncio
-import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from runners.lock import LockState, look
@@ -50,14 +50,20 @@ def observe(files: RunFiles) -> Observation:
             return Ended(read_status(files.status).exit_code)
 
 
-async def wait_end(files: RunFiles, *, child: int | None = None) -> Ended:
+async def wait_end(
+    files: RunFiles, *, child: int | None = None, reaped: Callable[[float], None] | None = None
+) -> Ended:
     """Wait until nothing of the run lives, and return how it ended.
 
-    `child` is `Launched.pid` where this process started the run: it is reaped. After a restart of the daemon it
-    is None. Cancelling the wait leaves the run alone; waiting again is fine, also for a run that has ended.
+    `child` is `Launched.pid` where this process started the run: it is reaped, and `reaped` hears the processor
+    seconds that the kernel counted for it and all below it. (Not its ru_maxrss: that starts with the launcher's
+    own, see execve in getrusage(2).) After a restart of the daemon it is None.
+    Cancelling the wait leaves the run alone; waiting again is fine, also for a run that has ended.
     """
     if child is not None:
-        await _reap(child)
+        cpu_s = await _reap(child)
+        if cpu_s is not None and reaped is not None:
+            reaped(cpu_s)
     delay_s = _POLL_MIN_S
     while look(files.lock) is LockState.HELD:
         with init_pidfd(files) as init:
@@ -70,17 +76,20 @@ async def wait_end(files: RunFiles, *, child: int | None = None) -> Ended:
     return Ended(read_status(files.status).exit_code)
 
 
-async def _reap(child: int) -> None:
-    """Wait for a child of this process and take its status, so that no zombie is left."""
+async def _reap(child: int) -> float | None:
+    """Wait for a child of this process and take its status, so that no zombie is left; return its CPU seconds."""
     try:
         pidfd = os.pidfd_open(child)  # a child that nobody reaped keeps its number
     except ProcessLookupError:
-        return
+        return None
     try:
         while not await _readable(pidfd, None):
             pass
-        with contextlib.suppress(ChildProcessError):  # reaped by an earlier wait, or never ours
-            os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222  (does not wait)
+        _, _, used = os.wait4(child, os.WNOHANG)  # noqa: ASYNC222  (does not wait)
+    except ChildProcessError:  # reaped by an earlier wait, or never ours
+        return None
+    else:
+        return used.ru_utime + used.ru_stime
     finally:
         os.close(pidfd)
 

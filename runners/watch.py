@@ -45,7 +45,7 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the run used. Exact from a cgroup; else as of the last look, so short runs are underestimated."""
+    """What the run used. Exact from a cgroup; else memory is as of the last look, so short runs are underestimated."""
 
     cpu_s: float
     max_rss_mb: float
@@ -67,6 +67,10 @@ class UsageMeter:
         """Take one look into account; None is what that look could not tell."""
         self._cpu_s = max(self._cpu_s, cpu_s or 0.0)
         self._peak_bytes = max(self._peak_bytes, memory_bytes or 0)
+
+    def note_cpu(self, cpu_s: float) -> None:
+        """Take the kernel's own count of processor time into account."""
+        self.note(cpu_s, None)
 
     def note_cgroup(self, files: RunFiles) -> None:
         """Take the cgroup's own figures: at the end, before it is removed."""

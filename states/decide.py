@@ -18,6 +18,7 @@ __all__ = ["decide"]
 Events = tuple[e.Event, ...]
 _NONE: Events = ()
 _NS_PER_S = 1_000_000_000
+_SIGXFSZ = 25  # signal(7): a file grew over RLIMIT_FSIZE
 
 
 def decide(job: Job, stimulus: s.Stimulus, policy: Policy) -> Events:
@@ -300,6 +301,8 @@ def _failure_of(gone: s.ProcessGone) -> Failure | None:
             return None
         case s.How.EXITED:
             return Failure(ErrorCode.EXIT, f"the command ended with exit code {gone.exit_code}{detail}")
+        case s.How.SIGNALLED if gone.signal == _SIGXFSZ:
+            return Failure(ErrorCode.OUTPUT, f"the command wrote a file larger than it may{detail}")
         case s.How.SIGNALLED:
             return Failure(ErrorCode.SIGNAL, f"the command was killed by signal {gone.signal}{detail}")
         case s.How.TIMED_OUT:

@@ -116,7 +116,7 @@ class Processes:
             known = self._known[run.name] = _Known()
             if isinstance(observe(run.files), Alive):
                 return ProcessFound(os.getpid())
-        waiting = asyncio.create_task(wait_end(run.files, child=known.child))
+        waiting = asyncio.create_task(wait_end(run.files, child=known.child, reaped=known.meter.note_cpu))
         others: list[asyncio.Task[Any]] = []
         try:
             await asyncio.wait({waiting}, timeout=_QUIET_S)
@@ -138,7 +138,7 @@ class Processes:
         known = self._known.setdefault(run.name, _Known())
         while await stop(run.files, run.limits.grace_s) is StopOutcome.STUCK:
             pass
-        return self._gone(job, run, await wait_end(run.files, child=known.child))
+        return self._gone(job, run, await wait_end(run.files, child=known.child, reaped=known.meter.note_cpu))
 
     def forget(self, name: str) -> None:
         """Let go of a run."""

@@ -99,8 +99,8 @@ def play(journal, script):
 
 
 async def until(condition):
-    while not condition():
-        await asyncio.sleep(0)  # noqa: ASYNC110 - nothing here takes time; there is no event to wait for
+    while not condition():  # noqa: ASYNC110 - nothing here takes time; there is no event to wait for
+        await asyncio.sleep(0)
 
 
 def test_a_job_goes_through_the_house_once():

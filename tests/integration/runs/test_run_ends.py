@@ -303,3 +303,12 @@ def test_without_a_sandbox_exit_code_and_stop_work_too(runs):
 
     assert asyncio.run(go()) == ((StopOutcome.TERMINATED, Ended(7)), StopOutcome.KILLED)
     assert runs.finish(runs.shell("exit 12", name="c")) == Ended(12)
+
+
+def test_the_processor_time_of_a_short_run_is_the_kernels_own_count(runs):
+    spec = runs.shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
+    launched = runs.launch(spec)
+    heard = []
+    asyncio.run(wait_end(files(spec), child=launched.pid, reaped=heard.append))
+    assert len(heard) == 1
+    assert 0 < heard[0] < 30
