@@ -222,7 +222,6 @@ class JournalContract:
 
         assert self.play(tmp_path, script)
 
-
     def test_a_probe_leaves_no_trace_and_fails_once_closed(self, tmp_path):
         async def script(journal):
             await journal.append(KEY, 0, [entry()])
