@@ -109,7 +109,7 @@ def test_a_revoked_token_is_renewed_and_no_job_touched(rig):
 
 
 def test_given_to_another_while_the_node_was_cut_off(rigs):
-    rig = rigs("--lease-s", "0.3", "--max-attempts", "2", "--offer-s", "60")
+    rig = rigs("--lease-s", "1.5", "--max-attempts", "2", coordinator={"pull_wait_s": 0})
     (job_id,) = rig.coordinator.submit(sh("echo up; sleep 60"))
     rig.node.await_printed(job_id, "up")
     for path in ("/nodes/heartbeat", "/jobs/progress", "/jobs/pull"):
