@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fsm_miner.clock import Clock, Dice
-from fsm_miner.recovery import replay_stream
-from journal.port import AppendConflict, Entry, Journal, JournalUnavailable, StreamKey
+from fsm_miner.scribe import Scribe
+from journal.port import AppendConflict, Journal, JournalUnavailable, StreamKey
 from states import stimuli as s
 from states.admission import Capacity, Grant, Room, admit, room
 from states.decide import decide
 from states.due import due
-from states.events import VERSIONS, Event, to_data
-from states.evolve import IllegalTransition, evolve
+from states.events import Event
+from states.evolve import IllegalTransition
 from states.instructions import AwaitSlot, Instruction, Launch, Wait
 from states.job import NEW, Job
 from states.retry import Policy
@@ -27,7 +27,6 @@ from states.retry import Policy
 __all__ = ["Effects", "Observer", "Supervisor", "key_of"]
 
 _PAUSE_AFTER_DEFECT_S = 1.0
-_JOURNAL_RETRY_S = 1.0
 
 
 def key_of(job: Job) -> StreamKey:
@@ -81,7 +80,6 @@ class Supervisor:
         clock: Clock,
         dice: Dice,
     ) -> None:
-        self._journal = journal
         self._effects = effects
         self._observer = observer
         self._policy = policy
@@ -94,8 +92,7 @@ class Supervisor:
         self._stopping = False
         self.changed = asyncio.Event()
         """Set whenever room may have become free or a job ended; whoever waits for it clears it."""
-        self.journal_trouble: str | None = None
-        """Why the journal can't write now; None while it can."""
+        self._scribe = Scribe(journal, observer, clock, self._spawn, self.changed.set)
 
     # Asking.
 
@@ -112,6 +109,11 @@ class Supervisor:
         """Return the hash of the newest record of an unfinished job; "" if it is not in hand."""
         live = self._live.get(key)
         return "" if live is None else live.head
+
+    @property
+    def journal_trouble(self) -> str | None:
+        """Why the journal can't write now; None while it can."""
+        return self._scribe.trouble
 
     def room(self) -> Room:
         """Return what may be pulled for now."""
@@ -137,11 +139,8 @@ class Supervisor:
         live = self._live[key] = _Live(NEW)
         try:
             taken = await self._step(live, stimulus, patient=False)
-        except AppendConflict:
-            taken = False  # known already, and over
-        except JournalUnavailable:
-            taken = False
-            self._spawn(self._until_writable())
+        except (AppendConflict, JournalUnavailable):
+            taken = False  # known already, and over; or not to be written down now
         if not taken:
             del self._live[key]
             return False
@@ -165,7 +164,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Let go of everything, leave the processes running; what is being written is written first."""
-        self._stopping = True
+        self._stopping = self._scribe.stopping = True
         self._admission_wanted.set()
         for live in self._live.values():
             if live.task is not None and not isinstance(live.doing, Launch):
@@ -183,63 +182,19 @@ class Supervisor:
             if not events:
                 return False
             try:
-                after, entries = _write_up(before, events)
+                after, live.head, kept = await self._scribe.write(before, events, patient=patient)
             except IllegalTransition as error:
                 self._observer.trouble("illegal_transition", before, str(error), error)
                 return False
-            key = StreamKey(after.job_id, after.attempt)
-            try:
-                live.head = await self._append(key, before.seq, entries, patient=patient)
-            except AppendConflict as error:
-                if not patient:
-                    raise
-                after = self._read_again(live, key, error)
-            else:
-                live.job = after
+            live.job = after
+            if kept:
                 self._observer.stepped(before, after, events)
         if after.final:
-            del self._live[key]
+            del self._live[key_of(after)]
             self.changed.set()
         if before.holds_slot and not after.holds_slot:
             self.poke()
         return True
-
-    def _read_again(self, live: _Live, key: StreamKey, error: AppendConflict) -> Job:
-        """Believe the journal: an append that was reported as failed may have been kept."""
-        self._observer.trouble("append_conflict", live.job, str(error))
-        record, live.job = replay_stream(self._journal.read(key))[-1]
-        live.head = record.hash
-        if self.journal_trouble is not None:
-            self._spawn(self._until_writable())
-        return live.job
-
-    async def _append(self, key: StreamKey, seq: int, entries: Sequence[Entry], *, patient: bool) -> str:
-        """Append and return the new head; a patient caller waits until the journal can write again."""
-        while True:
-            try:
-                records = await self._journal.append(key, seq, entries)
-            except JournalUnavailable as error:
-                if self.journal_trouble is None:
-                    self._observer.trouble("journal_unavailable", None, f"{key}: {error}")
-                self.journal_trouble = str(error)
-                if not patient or self._stopping:
-                    raise
-            else:
-                self.journal_trouble = None
-                return records[-1].hash
-            await self._clock.sleep(_JOURNAL_RETRY_S)
-
-    async def _until_writable(self) -> None:
-        """End a trouble that no append will end: nobody need append again while nothing is pulled for it."""
-        while self.journal_trouble is not None and not self._stopping:
-            await self._clock.sleep(_JOURNAL_RETRY_S)
-            try:
-                await self._journal.probe()
-            except JournalUnavailable as error:
-                self.journal_trouble = str(error)
-            else:
-                self.journal_trouble = None
-                self.changed.set()
 
     def _act(self, live: _Live) -> None:
         """See that the due instruction, and nothing else, is being done."""
@@ -278,7 +233,7 @@ class Supervisor:
             self._admission_wanted.set()
             return
         moved = await self._step_or_stop(live, stimulus)
-        if pause or not moved:
+        if pause or (not moved and due(live.job) == instruction):
             await self._clock.sleep(_PAUSE_AFTER_DEFECT_S)
         self._act(live)
 
@@ -316,20 +271,3 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._observer.trouble("task_failed", None, repr(error), error)
-
-
-def _write_up(before: Job, events: Sequence[Event]) -> tuple[Job, list[Entry]]:
-    """Return the job after the events, and the events as journal entries.
-
-    Raises:
-        IllegalTransition: `decide` and the table do not agree, which is a defect.
-
-    """
-    job = before
-    entries: list[Entry] = []
-    for event in events:
-        name = type(event).__name__
-        after = evolve(job, event)
-        entries.append(Entry(name, VERSIONS[name], job.state, after.state, to_data(event)))
-        job = after
-    return job, entries
