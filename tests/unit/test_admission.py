@@ -100,7 +100,7 @@ def test_a_job_for_a_busy_large_card_does_not_hold_up_one_for_a_free_small_card(
         ({"gpu": True}, Capacity(1, 1), ErrorCode.NOGPU, "no GPU is there now"),
         (
             {"gpu": True, "vram_mb": 12_000},
-            Capacity(1, 1, (SMALL,)),
+            Capacity(1, 1, (SMALL, Card("GPU-tiny", 2_048, 2_048))),
             ErrorCode.NOGPU,
             "wants 12000 MiB of video memory; the largest card here has 8192 MiB",
         ),
@@ -136,6 +136,11 @@ def test_an_idle_node_has_room_for_all_it_has():
     found = room([], Capacity(2, 2, (SMALL, LARGE)))
     assert found == Room(2, (24_000, 8_000))
     assert found.any
+
+
+@pytest.mark.parametrize(("found", "is_room"), [(Room(0, ()), 0), (Room(1, ()), 1), (Room(0, (8_000,)), 1)])
+def test_room_for_either_kind_is_room(found, is_room):
+    assert found.any == bool(is_room)
 
 
 def test_no_more_cards_than_slots_are_offered():

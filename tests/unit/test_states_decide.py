@@ -275,4 +275,6 @@ def test_a_manifest_problem_is_told_even_if_the_job_was_cancelled_too():
 def test_an_offer_is_kept_whole():
     problem = Failure(ErrorCode.SIGNATURE, "no key with this kid")
     stimulus = s.OfferReceived("j-1", 1, offered().manifest, "cd" * 32, problem, NOW_NS)
-    assert decide(job_at("IDLE"), stimulus, POLICY) == (offered(problem),)
+    events = decide(job_at("IDLE"), stimulus, POLICY)
+    assert events == (offered(problem),)
+    assert fold(events).problem == problem
