@@ -201,3 +201,27 @@ def test_drain_finishes_what_is_there_and_takes_nothing_new(rigs):
     assert rig.coordinator.ask("GET", f"/admin/jobs/{second}")["state"] == "queued"
     rig.node.signal(signal.SIGUSR2)
     assert rig.coordinator.wait(second)["state"] == "done"
+
+
+def test_between_the_intent_and_the_launch(rig):
+    """The worst moment of all: the journal says that a process may exist, and nobody says that it does."""
+    for n in range(3):
+        job_id = f"intent-{n}"
+        lock = rig.node.lock_of(job_id)
+        rig.coordinator.submit(printed(f"echo started >&2; sleep 0.1; echo {n}", job_id=job_id))
+        spin_until(lock.exists)
+        rig.node.kill()
+        rig.node.start()
+        view = rig.coordinator.wait(job_id)
+        assert view["state"] == "done"
+        assert [outcome["kind"] for outcome in view["outcomes"]] == ["result"]
+        logs = {log.read_text() for log in rig.node.exec_log(job_id).parent.glob("exec*.log")}
+        assert logs <= {"started\n", ""}, logs
+        assert rig.coordinator.artifact(job_id, "out.txt").decode() == f"{n}\n"
+
+
+def spin_until(ask):
+    """Wait without a pause: the moment is shorter than a sleep."""
+    end = time.monotonic() + 10
+    while not ask():
+        assert time.monotonic() < end
