@@ -1,6 +1,6 @@
 """What the journal knows at start: each job as its events make it, with its stream's head."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -11,12 +11,12 @@ from states.evolve import IllegalTransition, evolve
 from states.job import NEW, Job
 from states.table import State
 
-__all__ = ["Found", "Recovered", "replay", "replay_stream"]
+__all__ = ["Found", "Recovered", "head_of", "replay", "replay_stream"]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An unfinished job: its state, the hash of its newest record, and when (UTC, ns) it entered the state."""
+    """An unfinished job: its state, its head (see `head_of`), and when (UTC, ns) it entered the state."""
 
     job: Job
     head: str
@@ -48,6 +48,14 @@ def replay_stream(records: Iterable[Record]) -> list[tuple[Record, Job]]:
     return steps
 
 
+def head_of(steps: Sequence[tuple[Record, Job]]) -> str:
+    """Return the hash of the record that made the outcome known, or of the newest while it is not.
+
+    The result names it, and must read the same however often it is delivered: one key, one content.
+    """
+    return next((record.hash for record, job in steps if job.outcome_known), steps[-1][0].hash)
+
+
 def replay(records: Iterable[Record]) -> Recovered:
     """Fold all records, in the order of commit. One bad stream costs that stream only."""
     jobs: dict[StreamKey, tuple[Job, str, int]] = {}
@@ -56,14 +64,15 @@ def replay(records: Iterable[Record]) -> Recovered:
         key = record.key
         if key in bad:
             continue
-        job, _, since_ns = jobs.get(key, (NEW, "", 0))
+        job, head, since_ns = jobs.get(key, (NEW, "", 0))
         try:
             after = evolve(job, decode(record.event, record.data))
         except (IllegalTransition, KeyError, TypeError, ValueError) as error:
             bad[key] = f"{key}: record {record.seq}: {type(error).__name__}: {error}"
             jobs.pop(key, None)
             continue
-        jobs[key] = (after, record.hash, record.at_ns if after.state is not job.state else since_ns)
+        head = head if job.outcome_known else record.hash
+        jobs[key] = (after, head, record.at_ns if after.state is not job.state else since_ns)
     found = Recovered(unreadable=list(bad.values()))
     for key, (job, head, since_ns) in jobs.items():
         if job.final:

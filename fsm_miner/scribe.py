@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from fsm_miner.clock import Clock
-from fsm_miner.recovery import replay_stream
+from fsm_miner.recovery import head_of, replay_stream
 from journal.port import AppendConflict, Entry, Journal, JournalUnavailable, StreamKey
 from states.events import VERSIONS, Event, to_data
 from states.evolve import evolve
@@ -80,10 +80,10 @@ class Scribe:
 
     def _read_again(self, before: Job, key: StreamKey, error: AppendConflict) -> tuple[Job, str]:
         self._observer.trouble("append_conflict", before, str(error))
-        record, job = replay_stream(self._journal.read(key))[-1]
+        steps = replay_stream(self._journal.read(key))
         if self.trouble is not None:
             self._spawn(self._until_writable())
-        return job, record.hash
+        return steps[-1][1], head_of(steps)
 
     async def _until_writable(self) -> None:
         """End a trouble that no append will end: nobody need append again while nothing is pulled for it."""

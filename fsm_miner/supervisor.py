@@ -106,7 +106,7 @@ class Supervisor:
         return None if live is None else live.job
 
     def head(self, key: StreamKey) -> str:
-        """Return the hash of the newest record of an unfinished job; "" if it is not in hand."""
+        """Return what `recovery.head_of` says of an unfinished job; "" if it is not in hand."""
         live = self._live.get(key)
         return "" if live is None else live.head
 
@@ -182,11 +182,13 @@ class Supervisor:
             if not events:
                 return False
             try:
-                after, live.head, kept = await self._scribe.write(before, events, patient=patient)
+                after, head, kept = await self._scribe.write(before, events, patient=patient)
             except IllegalTransition as error:
                 self._observer.trouble("illegal_transition", before, str(error), error)
                 return False
             live.job = after
+            if not before.outcome_known:
+                live.head = head
             if kept:
                 self._observer.stepped(before, after, events)
         if after.final:
