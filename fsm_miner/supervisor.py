@@ -132,7 +132,10 @@ class Supervisor:
         self._spawn(self._admission())
 
     async def offer(self, stimulus: s.OfferReceived) -> bool:
-        """Take up a new job. False if it was not: known already, or the journal can't write now."""
+        """Take up a new job, and give up earlier attempts of it: the coordinator has counted them as over.
+
+        Returns False if it was not taken up: known already, or the journal can't write now.
+        """
         key = StreamKey(stimulus.job_id, stimulus.attempt)
         if key in self._live or self._stopping:
             return False
@@ -145,6 +148,9 @@ class Supervisor:
             del self._live[key]
             return False
         self._act(live)
+        for other in self.jobs():
+            if other.job_id == stimulus.job_id and other.attempt < stimulus.attempt:
+                self.feed_soon(key_of(other), s.AbandonAsked(f"attempt {stimulus.attempt} was handed out"))
         return True
 
     async def feed(self, key: StreamKey, stimulus: s.Stimulus) -> None:

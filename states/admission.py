@@ -3,6 +3,8 @@
 A CPU job takes one of the CPU slots, a GPU job one of the GPU slots and one card of its own: of those that are
 large enough, the one with the least memory in use. A job holds its slot in PREP and RUNNING.
 
+Two attempts of one job never run at once: the later one waits until the earlier one has let go of its slot.
+
 A GPU job whose cards are all busy lets later ones pass that are content with a card too small for it: the card
 would only stand idle. It loses nothing by that, because a card that is large enough comes free together with
 the slot of the job that held it, and then the earliest job is asked first.
@@ -83,13 +85,17 @@ def admit(waiting: Sequence[Job], jobs: Iterable[Job], capacity: Capacity) -> li
     cpu_free = capacity.cpu - sum(not job.wants_gpu for job in held)
     gpu_free = capacity.gpu - sum(job.wants_gpu for job in held)
     busy = {card for job in held for card in job.gpus}
+    working = {job.job_id for job in held}
     answers: list[Grant | Impossible] = []
     for job in sorted(waiting, key=_order):
+        if job.job_id in working:
+            continue
         if not job.wants_gpu:
             if capacity.cpu == 0:
                 answers.append(Impossible(job, Failure(ErrorCode.NORESOURCE, "this node has no CPU slots")))
             elif cpu_free > 0:
                 cpu_free -= 1
+                working.add(job.job_id)
                 answers.append(Grant(job, ()))
             continue
         fitting = [card for card in capacity.cards if card.vram_mb >= _vram_mb(job)]
@@ -100,6 +106,7 @@ def admit(waiting: Sequence[Job], jobs: Iterable[Job], capacity: Capacity) -> li
         if gpu_free > 0 and free:
             card = min(free, key=lambda card: (card.used_mb, card.id))
             gpu_free -= 1
+            working.add(job.job_id)
             busy.add(card.id)
             answers.append(Grant(job, (card.id,)))
     return answers
