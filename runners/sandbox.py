@@ -145,14 +145,15 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
     yield "--clearenv"
     for name, value in (*spec.env.items(), *spec.secret_env.items()):
         yield from ("--setenv", name, value)
-    yield from _bind_options(host.binds)
-    for target, path in host.links:
-        yield from ("--symlink", target, path)
     yield from ("--proc", "/proc", "--dev", "/dev")
     # Memory too, and invisible to a watchdog that adds up processes: bounded, and counted by it.
     size = str(max(16, spec.limits.memory_mb // 2) * _MIB)
     yield from ("--size", size, "--perms", "1777", "--tmpfs", "/dev/shm")  # noqa: S108  (inside the sandbox)
     yield from ("--size", size, "--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108  (inside the sandbox)
+    # After the private /tmp, so that what the operator adds below it (`sandbox.extra_ro_binds`) is seen.
+    yield from _bind_options(host.binds)
+    for target, path in host.links:
+        yield from ("--symlink", target, path)
     for device in spec.devices:
         yield from ("--dev-bind", device, device)
     yield from _bind_options(

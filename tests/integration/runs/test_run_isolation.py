@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import runners
+from runners.host import probe_host
+from runners.launch import launch
 from runners.lock import LockState, look
 from runners.run import Bind
 from runners.wait import Ended, wait_end
@@ -344,3 +346,18 @@ asyncio.run(main())
     assert done.stdout == b"TERMINATED Ended(exit_code=7)\n", done.stderr
     assert (home / "work/uid").stat().st_uid == 65534
     assert (home / "work/uid").read_text() == "1000\n"
+
+
+def test_what_the_operator_adds_below_tmp_is_seen_and_read_only(runs, tmp_path):
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    (shown / "fact").write_text("42\n")
+    assert shown.is_relative_to("/tmp")
+    host = probe_host(extra_binds=[Bind(shown, str(shown))])
+    spec = runs.shell(f"cat {shown}/fact; echo x > {shown}/fact")
+    launched = launch(spec, host)
+    asyncio.run(wait_end(launched.files, child=launched.pid))
+    log = spec.paths.log.read_text()
+    assert log.startswith("42\n")
+    assert "Read-only" in log
+    assert (shown / "fact").read_text() == "42\n"
