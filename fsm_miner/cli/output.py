@@ -57,12 +57,17 @@ class Screen:
         self._write(Text.assemble(*map(_text, cells)))
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> None:
-        """Write a table. A header that begins with ">" makes a column of numbers."""
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+        """Write a table. A header that begins with ">" makes a column of numbers, with "=" one that is never folded."""
+        table = Table(
+            box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(headers)
+        )
         for header in headers:
-            right = header.startswith(">")
+            whole = header[:1] in (">", "=")
             table.add_column(
-                header.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=right
+                header[1:] if whole else header,
+                justify="right" if header[:1] == ">" else "left",
+                overflow="fold",
+                no_wrap=whole,
             )
         for row in rows:
             table.add_row(*map(_text, row))

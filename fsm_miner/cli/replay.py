@@ -15,11 +15,11 @@ from fsm_miner.cli.output import Cell, Screen
 from fsm_miner.cli.reading import JournalFile
 from fsm_miner.cli.story import Story, due_json, job_json, read_story, record_json
 from fsm_miner.cli.timeline import (
-    HEADERS,
     chain_cells,
     due_text,
     ending_cells,
     fields_of,
+    headers,
     state_cell,
     timeline,
 )
@@ -168,7 +168,7 @@ def _show(screen: Screen, found: Found, trouble: str | None) -> None:
     story, job = found.story, found.story.job
     screen.say(Cell(str(story.key), "bold"), f"  from {found.source}")
     screen.say("")
-    screen.table(HEADERS, timeline(story))
+    screen.table(headers(story), timeline(story))
     screen.say("")
     screen.say("state     ", state_cell(str(job.state)), f"   due: {due_text(job)}")
     screen.say(*ending_cells(job))
@@ -210,7 +210,7 @@ def _show_at(screen: Screen, found: Found, at: int, as_json: bool) -> None:
     record = step.record
     screen.say(Cell(str(story.key), "bold"), f" after record {at}: {record.event} at {utc(record.at_ns)} UTC")
     screen.say("")
-    screen.table(("field", "value"), fields_of(step.job))
+    screen.table(("=field", "value"), fields_of(step.job))
     screen.say("")
     screen.say("due       ", Cell(due_text(step.job), "bold"))
     if not step.holds:

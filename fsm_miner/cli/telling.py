@@ -92,8 +92,8 @@ def _ended(event: e.Ended) -> str:
     else:
         how = str(event.how).replace("_", " ")
     cpu_s, memory_mb = event.usage.get("cpu_s"), event.usage.get("max_rss_mb")
-    used = [] if cpu_s is None else [f"{span(cpu_s)} of CPU time"]
-    used += [] if memory_mb is None else [f"{memory_mb} MiB of memory"]
+    used = [] if not cpu_s else [f"{span(cpu_s)} of CPU time"]
+    used += [] if not memory_mb else [f"{memory_mb} MiB of memory"]
     return f"{how} at {utc(event.finished_ns)}" + (f"; used {', '.join(used)}" if used else "")
 
 

@@ -11,23 +11,30 @@ from fsm_miner.cli.words import NS, span, utc
 from states.job import NEW, Job
 from states.table import State
 
-__all__ = ["HEADERS", "chain_cells", "due_text", "ending_cells", "fields_of", "state_cell", "timeline"]
+__all__ = ["chain_cells", "due_text", "ending_cells", "fields_of", "headers", "state_cell", "timeline"]
 
-HEADERS = (">#", "time (UTC)", ">after", "event", "state", "what mattered")
 _VALUE_MAX = 1500
 
 
+def headers(story: Story) -> tuple[str, ...]:
+    """Return the timeline's headers; that of the times is the day (UTC) of the first record."""
+    day = utc(story.steps[0].record.at_ns)[:10] if story.steps else "time"
+    return ">#", f"={day} UTC", ">after", "=event", "=state", "what mattered"
+
+
 def timeline(story: Story) -> Iterator[tuple[str | Cell, ...]]:
-    """Yield a row of HEADERS for each record."""
+    """Yield a row for each record, under `headers`. Days are named where they change."""
     before = None
+    day = utc(story.steps[0].record.at_ns)[:10] if story.steps else ""
     for step in story.steps:
         record = step.record
+        time = utc(record.at_ns)
         gap = "" if before is None else "+" + span((record.at_ns - before.at_ns) / NS)
         rebooted = before is not None and record.boot_id != before.boot_id
         doubt = story.broken is not None and record.seq == story.broken.seq and not step.holds
         yield (
             Cell(str(record.seq), "" if step.holds else "bold red"),
-            utc(record.at_ns),
+            time.removeprefix(f"{day} "),
             gap,
             Cell(record.event, "bold"),
             _states(record.source, record.dest),
@@ -35,7 +42,7 @@ def timeline(story: Story) -> Iterator[tuple[str | Cell, ...]]:
             + _what(step)
             + ("   <- the first record that does not hold" if doubt else ""),
         )
-        before = record
+        before, day = record, time[:10]
 
 
 def _states(source: str, dest: str) -> Cell:
