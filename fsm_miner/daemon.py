@@ -11,7 +11,7 @@ import signal
 from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fsm_miner import __version__
 from fsm_miner.clock import Clock, Dice, boot_id
@@ -27,6 +27,7 @@ from fsm_miner.input_hosts import AddressPolicy, input_client
 from fsm_miner.inputs import FetchLimits
 from fsm_miner.instance import Instance
 from fsm_miner.intake import Intake
+from fsm_miner.log_port import Log
 from fsm_miner.metrics import Metrics
 from fsm_miner.node import Node
 from fsm_miner.observer import DaemonObserver
@@ -59,15 +60,6 @@ __all__ = ["Daemon"]
 _MIB = 1024 * 1024
 _PROGRESS_EVERY_S = 2.0
 _INPUTS_S = 6 * 3600.0
-
-
-class Log(Protocol):
-    """The part of a structlog logger that the daemon uses."""
-
-    def debug(self, event: str, **attrs: Any) -> Any: ...
-    def info(self, event: str, **attrs: Any) -> Any: ...
-    def warning(self, event: str, **attrs: Any) -> Any: ...
-    def error(self, event: str, **attrs: Any) -> Any: ...
 
 
 class Daemon:

@@ -1,21 +1,16 @@
 """Heartbeat: says that the node lives, and takes the commands that ride on the answer."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.coordinator.port import Absent, Beat, BeatTaken, Coordinator, Unauthorized, Unknown
+from fsm_miner.log_port import Log
 from fsm_miner.session import Session
 from fsm_miner.supervisor import Supervisor, key_of
 from states import stimuli as s
 from states.retry import Backoff
 
 __all__ = ["Heartbeat"]
-
-
-class _Log(Protocol):
-    def info(self, event: str, **attrs: Any) -> Any: ...
-    def warning(self, event: str, **attrs: Any) -> Any: ...
 
 
 class Heartbeat:
@@ -34,7 +29,7 @@ class Heartbeat:
         backoff: Backoff,
         clock: Clock,
         dice: Dice,
-        log: _Log,
+        log: Log,
     ) -> None:
         self._coordinator = coordinator
         self._session = session

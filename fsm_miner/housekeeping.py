@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
 
 from fsm_miner.clock import Clock
 from fsm_miner.config.model import Config
+from fsm_miner.log_port import Log
 from fsm_miner.supervisor import Supervisor, key_of
 from fsm_miner.sweeper import Finished, Retention, Sweeper, empty_trash
 from journal.port import JournalError, Record, StreamKey
@@ -15,11 +15,6 @@ from states.table import FINAL
 __all__ = ["Housekeeping", "archive_folder"]
 
 _SWEEP_EVERY_S = 60.0
-
-
-class _Log(Protocol):
-    def info(self, event: str, **attrs: Any) -> Any: ...
-    def warning(self, event: str, **attrs: Any) -> Any: ...
 
 
 class Housekeeping:
@@ -33,7 +28,7 @@ class Housekeeping:
         finished: Iterable[Finished],
         *,
         clock: Clock,
-        log: _Log,
+        log: Log,
     ) -> None:
         self._root = config.workspace.root
         self._retention_ns = int(config.journal.retention.total_seconds() * 1e9)

@@ -3,22 +3,18 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import SecretStr
 
 from fsm_miner.clock import Clock
+from fsm_miner.log_port import Log
 from fsm_miner.manifest import parse_offer
 from fsm_miner.supervisor import Supervisor
 from journal.port import StreamKey
 from states.stimuli import OfferReceived
 
 __all__ = ["Intake"]
-
-
-class _Log(Protocol):
-    def warning(self, event: str, **attrs: Any) -> Any: ...
-    def info(self, event: str, **attrs: Any) -> Any: ...
 
 
 class Intake:
@@ -30,7 +26,7 @@ class Intake:
         keep_secrets: Callable[[StreamKey, Mapping[str, SecretStr]], None],
         *,
         clock: Clock,
-        log: _Log,
+        log: Log,
     ) -> None:
         self._supervisor = supervisor
         self._keep_secrets = keep_secrets

@@ -1,12 +1,13 @@
 """This node, as its coordinator should see it: what it has, what it has room for, and why it takes nothing now."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from fsm_miner import __version__
 from fsm_miner.clock import Clock
 from fsm_miner.config.model import Config
 from fsm_miner.coordinator.port import Beat, PullRequest
+from fsm_miner.log_port import Log
 from fsm_miner.probe.descriptor import descriptor
 from fsm_miner.probe.host import HostFacts, HostProbe
 from fsm_miner.site.gpus import GpuBoard
@@ -20,16 +21,11 @@ _MIB = 1024 * 1024
 _GPU_EVERY_S = 10.0
 
 
-class _Log(Protocol):
-    def info(self, event: str, **attrs: Any) -> Any: ...
-    def warning(self, event: str, **attrs: Any) -> Any: ...
-
-
 class Node:
     """Reads the machine and the configuration; holds nothing but who asked for a drain."""
 
     def __init__(
-        self, config: Config, gpus: GpuBoard, isolation: Sequence[str], *, clock: Clock, log: _Log
+        self, config: Config, gpus: GpuBoard, isolation: Sequence[str], *, clock: Clock, log: Log
     ) -> None:
         """Look once.
 

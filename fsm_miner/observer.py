@@ -1,10 +1,11 @@
 """What the daemon makes of every durable step: a log line, a count, a snapshot, and at the end a goodbye."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from fsm_miner.clock import Clock
 from fsm_miner.delivery import timestamp
+from fsm_miner.log_port import Log
 from fsm_miner.metrics import Metrics
 from fsm_miner.supervisor import key_of
 from fsm_miner.sweeper import Finished
@@ -15,12 +16,6 @@ from states.job import Job
 from states.table import State
 
 __all__ = ["DaemonObserver"]
-
-
-class _Log(Protocol):
-    def debug(self, event: str, **attrs: Any) -> Any: ...
-    def info(self, event: str, **attrs: Any) -> Any: ...
-    def error(self, event: str, **attrs: Any) -> Any: ...
 
 
 class DaemonObserver:
@@ -34,7 +29,7 @@ class DaemonObserver:
         *,
         forget: Callable[[StreamKey], None],
         clock: Clock,
-        log: _Log,
+        log: Log,
     ) -> None:
         self._worksite = worksite
         self._metrics = metrics

@@ -14,17 +14,13 @@ from fsm_miner.coordinator.port import (
     Unauthorized,
     Unknown,
 )
+from fsm_miner.log_port import Log
 from fsm_miner.session import Session
 from fsm_miner.supervisor import Supervisor
 from states.admission import Room
 from states.retry import Backoff
 
 __all__ = ["Pull", "TakeOffer"]
-
-
-class _Log(Protocol):
-    def info(self, event: str, **attrs: Any) -> Any: ...
-    def warning(self, event: str, **attrs: Any) -> Any: ...
 
 
 class TakeOffer(Protocol):
@@ -51,7 +47,7 @@ class Pull:
         backoff: Backoff,
         clock: Clock,
         dice: Dice,
-        log: _Log,
+        log: Log,
     ) -> None:
         self._coordinator = coordinator
         self._session = session

@@ -17,11 +17,11 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
 
 import watchfiles
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
+from fsm_miner.log_port import Log
 from runners.allowlist import Allowlist, Loaded, Source, load
 from runners.allowlist_folder import folders
 
@@ -34,18 +34,6 @@ _DEBOUNCE_MS = 200
 _STEP_MS = 20
 
 Identities = dict[str, tuple[int, int] | None]
-
-
-class Log(Protocol):
-    """The part of a structlog logger that is used here."""
-
-    def info(self, event: str, **attrs: Any) -> Any:
-        """Log what is as it should be."""
-        ...
-
-    def warning(self, event: str, **attrs: Any) -> Any:
-        """Log what somebody should look at."""
-        ...
 
 
 class AllowlistWatch:

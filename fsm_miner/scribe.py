@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 from fsm_miner.clock import Clock
 from fsm_miner.recovery import head_of, replay_stream
-from journal.port import AppendConflict, Entry, Journal, JournalUnavailable, StreamKey
-from states.events import VERSIONS, Event, to_data
-from states.evolve import evolve
+from journal.port import AppendConflict, Entry, Journal, JournalError, JournalUnavailable, StreamKey
+from states.events import VERSIONS, Event, decode, to_data
+from states.evolve import IllegalTransition, evolve
 from states.job import Job
 
 __all__ = ["Scribe"]
@@ -41,8 +41,10 @@ class Scribe:
         self.trouble: str | None = None
         """Why the journal can't write now; None while it can."""
 
-    async def write(self, before: Job, events: Sequence[Event], *, patient: bool) -> tuple[Job, str, bool]:
-        """Append the events; return the job after them, its stream's head, and whether they are what was kept.
+    async def write(
+        self, before: Job, events: Sequence[Event], *, patient: bool
+    ) -> tuple[Job, str, tuple[Event, ...]]:
+        """Append the events; return the job after them, its stream's head, and the events that were kept.
 
         A patient caller waits until the journal can write again. Where the journal holds more than was believed,
         it is believed: an append that was reported as failed may have been kept.
@@ -50,7 +52,7 @@ class Scribe:
         Raises:
             IllegalTransition: `decide` and the table do not agree, which is a defect; nothing was written.
             JournalUnavailable: the caller is not patient, or the daemon is stopping.
-            AppendConflict: the caller is not patient, and the stream exists.
+            AppendConflict: the stream is another than was believed, and can't be read.
 
         """
         after, entries = _entries(before, events)
@@ -65,12 +67,12 @@ class Scribe:
                         self._spawn(self._until_writable())
                     raise
             except AppendConflict as error:
-                if not patient:
-                    raise
-                return *self._read_again(before, key, error), False
+                if patient:  # whoever is not, may well ask about what exists
+                    self._observer.trouble("append_conflict", before, str(error))
+                return self._read_again(before, key, error)
             else:
                 self.trouble = None
-                return after, records[-1].hash, True
+                return after, records[-1].hash, tuple(events)
             await self._clock.sleep(_RETRY_S)
 
     def _note(self, key: StreamKey, error: JournalUnavailable) -> None:
@@ -78,12 +80,17 @@ class Scribe:
             self._observer.trouble("journal_unavailable", None, f"{key}: {error}")
         self.trouble = str(error)
 
-    def _read_again(self, before: Job, key: StreamKey, error: AppendConflict) -> tuple[Job, str]:
-        self._observer.trouble("append_conflict", before, str(error))
-        steps = replay_stream(self._journal.read(key))
+    def _read_again(
+        self, before: Job, key: StreamKey, error: AppendConflict
+    ) -> tuple[Job, str, tuple[Event, ...]]:
+        try:
+            steps = replay_stream(self._journal.read(key))
+        except (IllegalTransition, JournalError, KeyError, TypeError, ValueError) as problem:
+            raise error from problem
         if self.trouble is not None:
             self._spawn(self._until_writable())
-        return steps[-1][1], head_of(steps)
+        kept = tuple(decode(record.event, record.data) for record, _ in steps[before.seq :])
+        return steps[-1][1], head_of(steps), kept
 
     async def _until_writable(self) -> None:
         """End a trouble that no append will end: nobody need append again while nothing is pulled for it."""

@@ -2,21 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.coordinator.port import Absent, Coordinator, Refused, Registered, Unknown
+from fsm_miner.log_port import Log
 from states.retry import Backoff
 
 __all__ = ["Session"]
 
 _RENEW_AT = 0.8  # of the token's life
 _LIFE_S_MIN = 5.0
-
-
-class _Log(Protocol):
-    def info(self, event: str, **attrs: Any) -> Any: ...
-    def warning(self, event: str, **attrs: Any) -> Any: ...
 
 
 class Session:
@@ -30,7 +26,7 @@ class Session:
         backoff: Backoff,
         clock: Clock,
         dice: Dice,
-        log: _Log,
+        log: Log,
     ) -> None:
         self._coordinator = coordinator
         self._describe = describe
@@ -63,7 +59,7 @@ class Session:
 
     async def run(self) -> None:
         """Register now, before the token expires, and whenever it was refused. Runs until cancelled."""
-        failures = 0
+        failures = refused = 0
         while True:
             self._stale.clear()
             answer = await self._coordinator.register(await self._describe())
@@ -72,8 +68,15 @@ class Session:
                     failures = 0
                     self.features = answer.features
                     self._settle("registered", features=sorted(answer.features))
+                    settled_ns = self._clock.boot_ns()
                     await self._until_stale(answer.expires_in_s)
-                    continue
+                    if self.is_ready or self._clock.boot_ns() - settled_ns >= self._backoff.max_s * 1e9:
+                        refused = 0
+                        continue
+                    refused += 1  # at once the first time, but tokens that never hold must not become a storm
+                    if refused == 1:
+                        continue
+                    delay_s = self._backoff.delay_s(refused - 1, self._dice.roll())
                 case Absent():
                     failures = 0
                     self._settle("registration_absent")
@@ -96,10 +99,17 @@ class Session:
         self._ready.set()
 
     def _fail(self, trouble: str) -> None:
-        self._ready.clear()
+        """Remember why; a token that could not be renewed goes on until a call is answered with 401."""
         if self.trouble != trouble:
             self._log.warning("register_failed", reason=trouble)
         self.trouble = trouble
+
+    async def _refused_early(self, life_s: float | None) -> bool:
+        """Wait until the token is stale; return whether it was refused before it had proved itself."""
+        since_ns = self._clock.boot_ns()
+        await self._until_stale(life_s)
+        lived_s = (self._clock.boot_ns() - since_ns) / 1e9
+        return self._stale.is_set() and lived_s < self._backoff.max_s
 
     async def _until_stale(self, life_s: float | None) -> None:
         """Return when the token should be renewed or was refused."""

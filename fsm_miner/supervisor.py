@@ -143,9 +143,9 @@ class Supervisor:
         try:
             taken = await self._step(live, stimulus, patient=False)
         except (AppendConflict, JournalUnavailable):
-            taken = False  # known already, and over; or not to be written down now
-        if not taken:
-            del self._live[key]
+            taken = False  # not to be written down now, or not to be read
+        if not taken or live.job.final:
+            self._live.pop(key, None)
             return False
         self._act(live)
         for other in self.jobs():
@@ -195,10 +195,10 @@ class Supervisor:
             live.job = after
             if not before.outcome_known:
                 live.head = head
-            if kept:
-                self._observer.stepped(before, after, events)
+            if patient or not after.final:  # an offer of what is over is no step
+                self._observer.stepped(before, after, kept)
         if after.final:
-            del self._live[key_of(after)]
+            self._live.pop(key_of(after), None)
             self.changed.set()
         if before.holds_slot and not after.holds_slot:
             self.poke()

@@ -1,7 +1,6 @@
 """The node's GPUs as last seen, for admission, preparation and the status page."""
 
-from typing import Any, Protocol
-
+from fsm_miner.log_port import Log
 from fsm_miner.probe.gpu import Gpu, GpuReading
 from fsm_miner.probe.inventory import ThreadedInventory, gpu_sources
 from states.admission import Card
@@ -9,15 +8,10 @@ from states.admission import Card
 __all__ = ["GpuBoard"]
 
 
-class _Log(Protocol):
-    def warning(self, event: str, **attrs: Any) -> Any: ...
-    def info(self, event: str, **attrs: Any) -> Any: ...
-
-
 class GpuBoard:
     """Keeps the last reading; asks the drivers anew when told to."""
 
-    def __init__(self, log: _Log) -> None:
+    def __init__(self, log: Log) -> None:
         self._inventory = ThreadedInventory(gpu_sources())
         self._log = log
         self.reading = GpuReading()

@@ -13,6 +13,7 @@ from fsm_miner.artifacts import Declared, StoredArtifact, collect
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.config.secret import Secret
 from fsm_miner.inputs import FetchLimits, InputUrl, fetch_inputs
+from fsm_miner.log_port import Log
 from fsm_miner.log_values import Redactor
 from fsm_miner.manifest import Manifest
 from fsm_miner.probe.gpu import Gpu
@@ -46,10 +47,6 @@ __all__ = ["FetchSettings", "MachineSite"]
 _MIB = 1024 * 1024
 
 
-class _Log(Protocol):
-    def warning(self, event: str, **attrs: Any) -> Any: ...
-
-
 class _Gpus(Protocol):
     async def read(self) -> Any: ...
     def find(self, card: str) -> Gpu | None: ...
@@ -79,7 +76,7 @@ class MachineSite:
         boot_id: str,
         clock: Clock,
         dice: Dice,
-        log: _Log,
+        log: Log,
     ) -> None:
         self._root = root
         self._checks = checks
