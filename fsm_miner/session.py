@@ -61,7 +61,6 @@ class Session:
         """Register now, before the token expires, and whenever it was refused. Runs until cancelled."""
         failures = refused = 0
         while True:
-            self._stale.clear()
             answer = await self._coordinator.register(await self._describe())
             match answer:
                 case Registered():
@@ -96,6 +95,7 @@ class Session:
         if self.trouble is not None:
             self._log.info(event, **attrs)
         self.trouble = None
+        self._stale.clear()  # what was answered with 401 until now had the old token
         self._ready.set()
 
     def _fail(self, trouble: str) -> None:
@@ -103,13 +103,6 @@ class Session:
         if self.trouble != trouble:
             self._log.warning("register_failed", reason=trouble)
         self.trouble = trouble
-
-    async def _refused_early(self, life_s: float | None) -> bool:
-        """Wait until the token is stale; return whether it was refused before it had proved itself."""
-        since_ns = self._clock.boot_ns()
-        await self._until_stale(life_s)
-        lived_s = (self._clock.boot_ns() - since_ns) / 1e9
-        return self._stale.is_set() and lived_s < self._backoff.max_s
 
     async def _until_stale(self, life_s: float | None) -> None:
         """Return when the token should be renewed or was refused."""

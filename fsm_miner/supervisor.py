@@ -198,7 +198,7 @@ class Supervisor:
             if patient or not after.final:  # an offer of what is over is no step
                 self._observer.stepped(before, after, kept)
         if after.final:
-            self._live.pop(key_of(after), None)
+            del self._live[key_of(after)]
             self.changed.set()
         if before.holds_slot and not after.holds_slot:
             self.poke()
