@@ -53,7 +53,7 @@ from journal.sqlite import SqliteJournal
 from runners.host import HostTools
 from states.job import Job
 from states.retry import Backoff, Policy
-from states.stimuli import Stimulus
+from states.stimuli import CancelAsked
 
 __all__ = ["Daemon"]
 
@@ -343,7 +343,7 @@ class Daemon:
     def _finished(self, finished: Finished) -> None:
         self._housekeeping.add(finished)
 
-    def _feed_soon(self, key: StreamKey, stimulus: Stimulus) -> None:
+    def _feed_soon(self, key: StreamKey, stimulus: CancelAsked) -> None:
         self._supervisor.feed_soon(key, stimulus)
 
 

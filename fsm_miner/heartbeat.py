@@ -58,7 +58,7 @@ class Heartbeat:
                     if failures:
                         self._log.info("heartbeat_answered", after_failures=failures)
                     failures = 0
-                    await self._obey(answer)
+                    self._obey(answer)
                 case Unauthorized():
                     self._session.invalidate(answer.reason)
                     continue
@@ -76,7 +76,8 @@ class Heartbeat:
             return self._backoff.delay_s(failures, self._dice.roll(), after_s)
         return self._interval_s * (1.0 + self._jitter * (2.0 * self._dice.roll() - 1.0))
 
-    async def _obey(self, answer: BeatTaken) -> None:
+    def _obey(self, answer: BeatTaken) -> None:
+        """Pass the commands on. Never waits: a full disk must not end the heartbeat, and so the lease."""
         if answer.drain is not None:
             self._drain(answer.drain)
         if not answer.cancel:
@@ -84,4 +85,4 @@ class Heartbeat:
         wanted = set(answer.cancel)
         for job in self._supervisor.jobs():
             if job.job_id in wanted:
-                await self._supervisor.feed(key_of(job), s.CancelAsked("coordinator"))
+                self._supervisor.feed_soon(key_of(job), s.CancelAsked("coordinator"))

@@ -29,7 +29,7 @@ class ProgressReporter:
         self,
         coordinator: Coordinator,
         session: Session,
-        feed: Callable[[StreamKey, s.Stimulus], None],
+        feed: Callable[[StreamKey, s.CancelAsked], None],
         *,
         interval_s: float,
         clock: Clock,

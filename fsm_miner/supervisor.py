@@ -88,6 +88,7 @@ class Supervisor:
         self._dice = dice
         self._live: dict[StreamKey, _Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._words: set[tuple[StreamKey, s.CancelAsked | s.AbandonAsked]] = set()
         self._admission_wanted = asyncio.Event()
         self._stopping = False
         self.changed = asyncio.Event()
@@ -156,12 +157,20 @@ class Supervisor:
     async def feed(self, key: StreamKey, stimulus: s.Stimulus) -> None:
         """Let a stimulus happen to a job; nothing, if the job is not in hand."""
         live = self._live.get(key)
-        if live is not None and await self._step(live, stimulus, patient=True):
+        if live is not None and await self._step_or_stop(live, stimulus):
             self._act(live)
 
-    def feed_soon(self, key: StreamKey, stimulus: s.Stimulus) -> None:
-        """Do the same without waiting for it."""
-        self._spawn(self.feed(key, stimulus))
+    def feed_soon(self, key: StreamKey, word: s.CancelAsked | s.AbandonAsked) -> None:
+        """Do the same without waiting for it. The same word again, while the journal can't write, is one word."""
+        if (key, word) not in self._words:
+            self._words.add((key, word))
+            self._spawn(self._feed_word(key, word))
+
+    async def _feed_word(self, key: StreamKey, word: s.CancelAsked | s.AbandonAsked) -> None:
+        try:
+            await self.feed(key, word)
+        finally:
+            self._words.discard((key, word))
 
     def poke(self) -> None:
         """Look at the slots again: the capacity may have changed."""
