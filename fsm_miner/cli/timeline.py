@@ -1,7 +1,7 @@
 """The timeline of a job's story, and its state after one record, as rows of text. Pure."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fsm_miner.cli.output import STYLES, Cell
@@ -52,10 +52,15 @@ def _states(source: str, dest: str) -> Cell:
 def _what(step: Step) -> str:
     if step.event is None:
         return f"can't be understood: {step.record.data_json}"
+    return _told(lambda event=step.event: tell(event)) or f"can't be understood: {step.record.data_json}"
+
+
+def _told(words: Callable[[], str]) -> str:
+    """Return the words; "" where a record was changed so that there are none."""
     try:
-        return tell(step.event)
+        return words()
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        return f"can't be understood: {step.record.data_json}"
+        return ""
 
 
 def state_cell(state: str) -> Cell:
@@ -66,11 +71,16 @@ def state_cell(state: str) -> Cell:
 def ending_cells(job: Job) -> list[str | Cell]:
     """Return the line on what came of the job, or on what it waits for."""
     if job.superseded is not None:
-        return ["outcome   none of ours: the coordinator has moved on: ", job.superseded]
+        return ["outcome   none of ours: the coordinator has moved on: ", str(job.superseded)]
     if job.failure is not None:
-        return ["outcome   ", Cell(str(job.failure.code), "red"), ": ", job.failure.message]
+        return ["outcome   ", Cell(str(job.failure.code), "red"), ": ", str(job.failure.message)]
     if job.outcome_known:
-        return ["outcome   ", Cell("success", "green"), "; ", artifacts_text(job.artifacts)]
+        return [
+            "outcome   ",
+            Cell("success", "green"),
+            "; ",
+            _told(lambda: artifacts_text(job.artifacts)) or "artifacts unknown",
+        ]
     return ["outcome   none yet"]
 
 
@@ -91,7 +101,8 @@ def due_text(job: Job) -> str:
         return "nothing"
     name = found.pop("instruction")
     if "due_ns" in found:
-        found["due_ns"] = utc(found["due_ns"])
+        due_ns = found["due_ns"]
+        found["due_ns"] = _told(lambda: utc(due_ns)) or str(due_ns)
     return name + (f" ({', '.join(f'{key} {value}' for key, value in found.items())})" if found else "")
 
 

@@ -1,0 +1,242 @@
+"""What `check` finds: each kind of problem, with file, line and key where there are some."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from fsm_miner.cli.check import findings
+from fsm_miner.cli.check_host import check_clock, gpu_findings, sandbox_findings
+from fsm_miner.cli.finding import Finding, Level, Lines, placed
+from fsm_miner.probe import Gpu, GpuReading
+from runners.host import HostProblems
+from tests.support.cli_journal import rot, succeeded, write_journal
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    """A folder with everything that a node needs, and the text of its configuration."""
+    monkeypatch.setenv("MINER_AUTH", "secret-token")
+    for name in ("allow", "tasks", "log", "venv/bin", "jobs"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "venv/bin/python").symlink_to("/bin/sh")
+    (tmp_path / "allow/sh.yaml").write_text("command:\n  path: /bin/sh\nargs: []\n")
+    return tmp_path
+
+
+def config_text(node, **more):
+    lines = {
+        "node_id": "node-1",
+        "coordinator": {"base_url": "https://c.example/api", "auth_token": "env:MINER_AUTH"},
+        "runners": {
+            "cli": {"allowlist_files": [f"{node}/allow"]},
+            "python": {"task_paths": [f"{node}/tasks"], "venv": f"{node}/venv"},
+        },
+        "resources": {
+            "max_concurrent_cpu": 1,
+            "max_concurrent_gpu": 0,
+            "mem_soft_mb": 16,
+            "disk_reserve_mb": 0,
+        },
+        "workspace": {"root": f"{node}/jobs"},
+        "journal": {"path": f"{node}/journal.db"},
+        "logging": {"path": f"{node}/log/miner.jsonl"},
+        "health": {"listen": "127.0.0.1:0"},
+        "sandbox": {"backend": "none"},
+    }
+    for key, value in more.items():
+        section, _, name = key.partition("__")
+        if name:
+            lines[section] = {**lines[section], name: value}
+        else:
+            lines[section] = value
+    # JSON is YAML; one key a line gives each a line of its own.
+    return json.dumps(lines, indent=1)
+
+
+def check(node, **more):
+    path = node / "config.yaml"
+    path.write_text(config_text(node, **more))
+    return list(findings(path))
+
+
+def bad(found):
+    return [one for one in found if one.level is Level.PROBLEM]
+
+
+def the(found, level, words):
+    (one,) = [one for one in found if one.level is level and words in one.message]
+    return one
+
+
+def test_a_node_in_order_has_no_problem(node):
+    found = check(node)
+    assert bad(found) == []
+    assert [one.key for one in found if one.level is Level.WARNING] == ["sandbox.backend"]
+    told = " ".join(map(str, found))
+    for part in (
+        "allowed: sh",
+        "there is a token",
+        "MiB free",
+        "will be made at the first start",
+        "the clock says",
+    ):
+        assert part in told
+    assert "secret-token" not in told
+
+
+def test_every_mistake_in_the_configuration_is_named_with_its_line(node):
+    found = check(node, resources__cpu_nice="x", heartbeat={"interval_s": -3})
+    text = (node / "config.yaml").read_text().splitlines()
+    problems = {one.key: one for one in bad(found)}
+    assert problems.keys() >= {"resources.cpu_nice", "heartbeat.interval_s"}
+    for key, one in problems.items():
+        assert key.rpartition(".")[2] in text[one.line - 1]
+        assert one.file == str(node / "config.yaml")
+    assert any("GPU" in one.message for one in found)  # the machine is checked all the same
+
+
+def test_a_configuration_that_is_not_there(tmp_path):
+    (one,) = bad(findings(tmp_path / "none.yaml"))[:1]
+    assert (one.file, one.line) == (str(tmp_path / "none.yaml"), None)
+
+
+def test_a_token_that_is_not_there_has_the_line_of_its_key(node, monkeypatch):
+    monkeypatch.delenv("MINER_AUTH")
+    (one,) = bad(check(node))
+    assert one.key == "coordinator.auth_token"
+    assert "auth_token" in (node / "config.yaml").read_text().splitlines()[one.line - 1]
+
+
+def test_allowlist_mistakes_keep_their_file_and_line(node):
+    (node / "allow/a.yaml").write_text("command:\n  path: relative\n")
+    (node / "allow/b.yaml").write_text("command: {path: /no/such/program}\n")
+    found = check(node)
+    (one,) = bad(found)
+    assert (one.file, one.line) == (str(node / "allow/a.yaml"), 2)
+    assert the(found, Level.WARNING, "there is no /no/such/program").file == str(node / "allow/b.yaml")
+
+
+def test_a_program_that_may_not_be_executed_is_a_warning(node):
+    (node / "data").write_text("")
+    (node / "allow/c.yaml").write_text(f"command: {{path: {node}/data, name: data}}\n")
+    assert the(check(node), Level.WARNING, "may not be executed").file == str(node / "allow/c.yaml")
+
+
+def test_an_allowlist_without_a_rule_is_a_warning(node):
+    (node / "allow/sh.yaml").unlink()
+    assert the(check(node), Level.WARNING, "no command is allowed").line is not None
+
+
+def test_files_that_everybody_may_change_are_warnings(node):
+    (node / "allow/sh.yaml").chmod(0o666)
+    assert the(check(node), Level.WARNING, "everybody").file == str(node / "allow/sh.yaml")
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "words"),
+    [
+        ({"runners__python": {"task_paths": ["/no/tasks"]}}, "runners.python.task_paths", "no folder"),
+        ({"runners__python": {"task_paths": [], "venv": "/no/venv"}}, "runners.python.venv", "no program"),
+        ({"logging__path": "/no/log/miner.jsonl"}, "logging.path", "nothing would be logged"),
+        (
+            {"resources__disk_reserve_mb": 2**40},
+            "workspace.root",
+            "MiB free; resources.disk_reserve_mb keeps",
+        ),
+        ({"workspace__root": "/dev/null/jobs"}, "workspace.root", "is no folder"),
+        ({"sandbox__extra_ro_binds": ["/no/such"]}, "sandbox.extra_ro_binds", "no job can start"),
+    ],
+)
+def test_what_is_missing_on_the_machine(node, more, key, words):
+    found = bad(check(node, **more))
+    assert key in {one.key for one in found}
+    one = next(one for one in found if words in one.message)
+    assert one.line is not None
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"])
+def test_a_ca_file_that_is_none(node, text):
+    if text is not None:
+        (node / "ca.pem").write_text(text)
+    (one,) = bad(check(node, coordinator__ca_file=f"{node}/ca.pem"))
+    assert (one.key, "ca.pem" in one.message) == ("coordinator.ca_file", True)
+
+
+def test_more_than_the_machine_has_is_a_warning(node):
+    found = check(node, resources__max_concurrent_cpu=1024, resources__mem_soft_mb=2**40)
+    assert bad(found) == []
+    keys = {one.key for one in found if one.level is Level.WARNING}
+    assert keys >= {"resources.max_concurrent_cpu", "resources.mem_soft_mb"}
+
+
+def test_an_address_that_is_taken(node):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        (one,) = bad(check(node, health__listen=address))
+    assert (one.key, address in one.message) == ("health.listen", True)
+
+
+def test_a_journal_that_can_not_be_opened_is_a_warning_since_it_will_be_salvaged(node):
+    write_journal(node / "journal.db", succeeded())
+    assert the(check(node), Level.OK, "`fsm-miner verify`").key == "journal.path"
+    rot(node / "journal.db", "UPDATE migrations SET version = 0")
+    found = check(node)
+    assert bad(found) == []
+    assert the(found, Level.WARNING, "salvages").key == "journal.path"
+
+
+def test_runners_that_are_off_are_not_checked(node):
+    runners = {"cli": {"enable": False}, "python": {"enable": False, "task_paths": ["/no"]}}
+    found = check(node, runners=runners)
+    assert bad(found) == []
+    assert {one.key for one in found if one.message == "off"} == {
+        "runners.cli.enable",
+        "runners.python.enable",
+    }
+
+
+NO_LINES = Lines(Path("/no/config.yaml"))
+
+
+def test_gpus_are_a_problem_only_where_jobs_may_have_them():
+    reading = GpuReading((Gpu("GPU-1", "nvidia", "A", 100, 90, 0, driver="545"),), ("the driver is gone",))
+    assert [one.level for one in gpu_findings(reading, 1, NO_LINES)] == [Level.PROBLEM, Level.OK]
+    assert [one.level for one in gpu_findings(reading, 0, NO_LINES)] == [Level.WARNING, Level.OK]
+    assert [one.level for one in gpu_findings(GpuReading(), 1, NO_LINES)] == [Level.OK]
+
+
+def test_a_machine_that_can_not_run_jobs():
+    found = list(sandbox_findings(HostProblems(("bwrap: not found", "choom: not found")), NO_LINES))
+    assert [(one.level, one.message) for one in found] == [
+        (Level.PROBLEM, "bwrap: not found"),
+        (Level.PROBLEM, "choom: not found"),
+    ]
+
+
+def test_a_clock_at_its_birth():
+    assert check_clock(NO_LINES, 0.0).level is Level.PROBLEM
+    assert check_clock(NO_LINES, 1_800_000_000.0).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("/a/b.yaml:12: args[0]: wrong", ("/a/b.yaml", 12, "args[0]: wrong")),
+        ("/a/b.yaml: no such file", ("/a/b.yaml", None, "no such file")),
+        ("300 files", (None, None, "300 files")),
+    ],
+)
+def test_a_sentence_gives_up_its_place(text, parts):
+    found = placed(Level.PROBLEM, text)
+    assert (found.file, found.line, found.message) == parts
+    assert str(found) == text
+
+
+def test_a_finding_as_data():
+    assert Finding(Level.WARNING, "m", "k", "/f", 3).as_data() == {
+        "level": "warning", "file": "/f", "line": 3, "key": "k", "message": "m",
+    }  # fmt: skip
