@@ -33,6 +33,7 @@ def test_a_cancel_waits_for_the_disk_and_the_heartbeat_for_nothing(acts):
     assert report.outcomes["j1", 1][0] == "fail"
     assert "E_CANCELLED" in report.outcomes["j1", 1][1]
     assert report.simulated_s < 1000
+    assert not any("the lease of" in line for line in report.history)
 
 
 def test_a_run_that_ends_while_the_disk_is_full_is_delivered_when_it_is_not():
