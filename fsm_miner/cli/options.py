@@ -28,6 +28,7 @@ ConfigOption = Annotated[
         envvar="FSM_MINER_CONFIG",
         help=f"The configuration file. [default: {CONFIG_DEFAULT}]",
         show_default=False,
+        readable=False,  # whoever opens it says more than that it can't be read
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -38,6 +39,7 @@ JournalOption = Annotated[
         metavar="PATH",
         help="Read this journal instead of the configured one: a copy, or one that was set aside as damaged.",
         show_default=False,
+        readable=False,  # whoever opens it says more than that it can't be read
     ),
 ]
 

@@ -288,4 +288,4 @@ def test_the_configuration_says_where_the_journal_is(journal, tmp_path):
     config.write_text("nonsense: 1\n")
     for words in (("jobs",), ("replay", "j-1"), ("verify",)):
         done = ran(fsm_miner(*words, "--config", config), 2)
-        assert f"{config}:1: nonsense" in done.stderr
+        assert f'{config}:1: unknown key "nonsense"' in done.stderr
