@@ -1,8 +1,11 @@
-"""How much a run has written below its folders, measured through descriptors and no links, bounded."""
+"""How much a run has written below its folders, measured through descriptors and no links, bounded.
+
+A job may take its own permissions off a folder, or the name off a file that it has open: both still fill the disk.
+"""
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +14,8 @@ __all__ = ["Written", "measure_written"]
 ENTRIES_MAX = 200_000
 DEPTH_MAX = 100
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OWNER_LOOKS = 0o500
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class _Walk:
             if not stat.S_ISDIR(about.st_mode):
                 self.file(about)
                 return
-            below = os.open(entry.name, _FOLDER, dir_fd=fd)
+            below = _open_folder(entry.name, fd)
         except OSError:
             return  # gone or exchanged meanwhile
         try:
@@ -57,8 +62,23 @@ class _Walk:
         finally:
             os.close(below)
 
+    def open_files(self, pid: int, devices: set[int]) -> None:
+        """Add what a process holds open and no folder names any more."""
+        try:
+            with os.scandir(f"/proc/{pid}/fd") as found:
+                for entry in found:
+                    self.entries += 1
+                    if self.entries > self.entries_max:
+                        self.excess = f"more than {self.entries_max} files"
+                        return
+                    about = _opened(entry)
+                    if about is not None and about.st_nlink == 0 and about.st_dev in devices:
+                        self.file(about)
+        except OSError:
+            return  # the process has ended, or is another user's: a sandbox that is being built
+
     def file(self, about: os.stat_result) -> None:
-        if about.st_nlink > 1:
+        if about.st_nlink != 1:
             name = (about.st_dev, about.st_ino)
             if name in self.linked:
                 return
@@ -66,19 +86,52 @@ class _Walk:
         self.size += max(about.st_size, about.st_blocks * 512)
 
 
-def measure_written(folders: Sequence[Path], *, entries_max: int = ENTRIES_MAX) -> Written:
+def measure_written(
+    folders: Sequence[Path], processes: Iterable[int] = (), *, entries_max: int = ENTRIES_MAX
+) -> Written:
     """Add up what lies below `folders`. Call it in a thread: a job may have made very many files.
 
-    A folder that is missing counts as empty.
+    A folder that is missing counts as empty. Of the files that `processes` hold open, those without a name
+    count too where they lie on the folders' file systems.
     """
     walk = _Walk(entries_max)
+    devices: set[int] = set()
     for folder in folders:
         try:
-            fd = os.open(folder, _FOLDER)
+            fd = _open_folder(folder, None)
         except FileNotFoundError:
             continue
         try:
+            devices.add(os.fstat(fd).st_dev)
             walk.folder(fd, 0)
         finally:
             os.close(fd)
+    for pid in processes:
+        if walk.excess is not None:
+            break
+        walk.open_files(pid, devices)
     return Written(walk.size, walk.entries, walk.excess)
+
+
+def _open_folder(name: str | Path, parent: int | None) -> int:
+    """Open a folder, giving its owner back the permission to look into it, where that was taken away."""
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except PermissionError:
+        handle = os.open(name, _HANDLE, dir_fd=parent)
+        try:
+            # fchmod refuses O_PATH descriptors; their entry in /proc leads to the very same inode.
+            entry = Path(f"/proc/self/fd/{handle}")
+            entry.chmod(stat.S_IMODE(os.fstat(handle).st_mode) | _OWNER_LOOKS)
+            return os.open(entry, _FOLDER & ~os.O_NOFOLLOW)
+        finally:
+            os.close(handle)
+
+
+def _opened(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    """Return what an entry of /proc/<pid>/fd leads to, if it is a regular file."""
+    try:
+        about = entry.stat()
+    except OSError:
+        return None  # closed meanwhile
+    return about if stat.S_ISREG(about.st_mode) else None

@@ -13,9 +13,9 @@ from runners.measure import measure_written
 from runners.process import init_pidfd
 from runners.run import Limits, RunFiles
 from runners.status import read_status
-from runners.usage import exact_memory, sample_tree
+from runners.usage import exact_memory, sample_tree, tree_of
 
-__all__ = ["Breach", "BreachKind", "Usage", "UsageMeter", "monitor"]
+__all__ = ["Breach", "BreachKind", "Usage", "UsageMeter", "log_breach", "monitor"]
 
 _MIB = 1024 * 1024
 _POLL_MIN_S = 0.02
@@ -118,6 +118,12 @@ def _time(end_ns: int, limits: Limits, boottime: Callable[[], int]) -> Breach | 
     return Breach(BreachKind.TIME, f"ran longer than {limits.time_s:g} s")
 
 
+def log_breach(files: RunFiles, limits: Limits) -> Breach | None:
+    """Say whether a run that has ended left a larger log than it may: the last look may have come too early."""
+    facts = read_status(files.status).launched
+    return None if facts is None else _log(files, limits, facts.log_offset)
+
+
 def _log(files: RunFiles, limits: Limits, offset: int) -> Breach | None:
     written = files.log.stat(follow_symlinks=False).st_size - offset
     if written <= limits.log_mb * _MIB:
@@ -126,7 +132,9 @@ def _log(files: RunFiles, limits: Limits, offset: int) -> Breach | None:
 
 
 def _written(files: RunFiles, limits: Limits) -> Breach | None:
-    written = measure_written((files.work, files.output))
+    with init_pidfd(files) as init:
+        # Without a process id (it is just starting, or ending) the names are all there is to go by.
+        written = measure_written((files.work, files.output), () if init is None else tree_of(init[0]))
     if written.excess is not None:
         return Breach(BreachKind.OUTPUT, f"wrote {written.excess}")
     if written.size <= limits.output_mb * _MIB:

@@ -29,7 +29,7 @@ from runners.verdict import (
     verdict,
 )
 from runners.wait import Alive, Ended, observe, wait_end
-from runners.watch import Breach, BreachKind, UsageMeter, monitor
+from runners.watch import Breach, BreachKind, UsageMeter, log_breach, monitor
 from states.codes import ErrorCode, Failure
 from states.job import Job
 from states.stimuli import How, LaunchFailed, LaunchSucceeded, LimitHit, ProcessFound, ProcessGone
@@ -129,14 +129,23 @@ class Processes:
                 await asyncio.wait({waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
                 if watching.done() and not waiting.done() and isinstance(breach := watching.result(), Breach):
                     return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
-            return self._gone(job, run, await waiting)
+            ended = await waiting
+            known.child = None  # reaped: its number may be another's by now
+            if job.limit is None and isinstance(breach := log_breach(run.files, run.limits), Breach):
+                return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
+            return self._gone(job, run, ended)
         finally:
             await _cancel([waiting, *others])
 
     async def stop(self, job: Job, run: Watched) -> ProcessGone:
-        """End the run: TERM, the grace period, KILL; return when nothing of it lives."""
+        """End the run: TERM, the grace period, KILL; return when nothing of it lives.
+
+        What went over a limit of the machine gets no grace: it would go on filling the memory, the disk or the
+        process table meanwhile.
+        """
         known = self._known.setdefault(run.name, _Known())
-        while await stop(run.files, run.limits.grace_s) is StopOutcome.STUCK:
+        greedy = job.limit is not None and job.limit.code is not ErrorCode.TIMEOUT
+        while await stop(run.files, 0.0 if greedy else run.limits.grace_s) is StopOutcome.STUCK:
             pass
         return self._gone(job, run, await wait_end(run.files, child=known.child, reaped=known.meter.note_cpu))
 

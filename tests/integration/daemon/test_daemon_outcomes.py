@@ -190,6 +190,20 @@ def test_output_over_the_rule(rig):
     failed(rig.coordinator.run(sh(script)), "E_OUTPUT", retryable=False, words=["MiB, more than 8 MiB"])
 
 
+def test_a_log_that_grew_at_the_very_end(rig):
+    # Sparse, so that no look in between sees it: a log must not take the coordinator what the bound keeps from it.
+    view = rig.coordinator.run(sh("truncate -s 70M /proc/self/fd/2"))
+    failed(view, "E_OUTPUT", retryable=False, words=["printed 70.0 MiB, more than 64 MiB"])
+
+
+def test_who_fills_the_disk_gets_no_grace(rigs):
+    rig = rigs(timeouts={"stop_grace_s": 600})
+    view = rig.coordinator.run(
+        sh("trap '' TERM; for n in 1 2 3; do head -c 6M /dev/zero >$n; done; sleep 600")
+    )
+    failed(view, "E_OUTPUT", retryable=False, words=["wrote"])
+
+
 @pytest.mark.parametrize(
     ("script", "words"),
     [

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -100,6 +102,53 @@ def test_output_of_both_folders(runs, limits):
     breach, _ = breach_of(runs, spec)
     assert breach is not None
     assert breach.kind is BreachKind.OUTPUT
+
+
+def test_files_without_a_name_count_while_they_are_open(runs, limits):
+    code = """
+import os, time
+files = []
+for n in range(3):
+    files.append(open(f"f{n}", "wb"))
+    os.unlink(f"f{n}")
+    files[-1].write(bytes(3_000_000))
+    files[-1].flush()
+time.sleep(60)
+"""
+    breach, _ = breach_of(runs, runs.python(code, limits=limits(output_mb=5)))
+    assert breach is not None
+    assert breach.kind is BreachKind.OUTPUT
+
+
+MEASURE_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from runners.measure import measure_written
+os.chdir(sys.argv[1])
+if os.getuid() == 0:  # whom no permission keeps out
+    os.chown("work", 65534, 65534)
+    os.chown("work/hidden", 65534, 65534)
+    os.setgroups([])
+    os.setuid(65534)
+print(measure_written([Path("work")]).size >= 5_000_000)
+"""
+
+
+@pytest.mark.parametrize("closed", ["work", "work/hidden"])
+def test_folders_that_a_job_closed_count_too(tmp_path, closed):
+    hidden = tmp_path / "work" / "hidden"
+    hidden.mkdir(parents=True)
+    (hidden / "file").write_bytes(bytes(5_000_000))
+    (tmp_path / closed).chmod(0)
+    tmp_path.chmod(0o711)
+    found = subprocess.run(
+        [sys.executable, "-c", MEASURE_AS_NOBODY, str(tmp_path)],
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.stdout, found.stderr) == ("True\n", "")
 
 
 def test_log(runs, limits):
