@@ -138,7 +138,10 @@ class MachineSite:
         """Start the intended run, unless it was started before."""
         assert job.intent is not None
         watched = self._watched(job)
-        if not isinstance(observe(watched.files), NotStarted):
+        # A lock file is no proof across a power cut, which may have taken it: then the run counts as lost, for it
+        # may have been started, and a run is never started twice.
+        of_this_boot = job.intent.boot_id == self._boot_id
+        if not of_this_boot or not isinstance(observe(watched.files), NotStarted):
             return self._processes.started_before(watched.files.status)
         if only_look:
             return LaunchFailed(Failure(ErrorCode.CANCELLED, "stopped before it was started"))
