@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fsm_miner.clock import Clock, Dice
-from fsm_miner.log_tail import parse_progress, read_tail
+from fsm_miner.log_tail import last_line, parse_progress, read_tail
 from fsm_miner.worksite import Tell
 from runners import cgroup as cgroups
 from runners.host import HostTools
@@ -46,6 +46,7 @@ _CODES = {
 _QUIET_S = 0.05  # most short commands are over before anybody needs to look at their limits
 _TELL_FIRST_S = 0.5
 _TELL_EVERY_S = 1.0
+_LINE_CHARS_MAX = 300
 
 
 @dataclass(slots=True)
@@ -211,8 +212,8 @@ def _reading(
 
 
 def _last_line(log: Path) -> str:
-    lines = [line for line in read_tail(log).splitlines() if line.strip()]
-    return f"its last line: {lines[-1].strip()[:300]}" if lines else ""
+    line = last_line(read_tail(log), _LINE_CHARS_MAX)
+    return f"its last line: {line}" if line else ""
 
 
 async def _tell(files: RunFiles, tell: Tell) -> None:
