@@ -1,4 +1,4 @@
-"""Run a blocking function in a thread, and never come back before it has ended.
+"""Run a blocking function in a thread that is there already, and never come back before it has ended.
 
 `asyncio.to_thread` abandons its thread when the waiting task is cancelled: the caller then closes a
 file descriptor, or removes a folder, that the thread still uses. Here a cancelled caller waits.
@@ -6,10 +6,11 @@ file descriptor, or removes a folder, that the thread still uses. Here a cancell
 
 import asyncio
 from collections.abc import Callable
-from threading import Event
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
 from typing import TypeVar
 
-__all__ = ["offload"]
+__all__ = ["offload", "ready_threads"]
 
 T = TypeVar("T")
 
@@ -34,3 +35,16 @@ async def offload(function: Callable[[], T], *, stop: Event | None = None) -> T:
         if not running.cancelled():
             running.exception()  # marks it as seen
         raise
+
+
+def ready_threads(count: int) -> ThreadPoolExecutor:
+    """Return an executor that never starts a thread again: all `count` of them are running.
+
+    The process table may be full by the time that a watchdog needs one, and its job is to empty it.
+    """
+    executor = ThreadPoolExecutor(count, thread_name_prefix="offload")
+    together = Barrier(count + 1)
+    for _ in range(count):
+        executor.submit(together.wait)  # none is free for the next before all are there
+    together.wait()
+    return executor

@@ -19,6 +19,7 @@ from fsm_miner.daemon import Daemon
 from fsm_miner.instance import AlreadyRunning, Instance
 from fsm_miner.log import NodeLog, configure_logging
 from fsm_miner.log_values import Redactor
+from fsm_miner.offload import ready_threads
 from journal.port import JournalError
 from runners.host import HostProblems, HostTools, probe_host
 from runners.run import Bind
@@ -28,6 +29,9 @@ __all__ = ["EXIT_ALREADY_RUNNING", "EXIT_CONFIG", "EXIT_HOST", "host_tools", "ru
 EXIT_CONFIG = 2
 EXIT_HOST = 3
 EXIT_ALREADY_RUNNING = 4
+# Large artifacts are hashed and large folders removed by threads, and every running job is watched by one now and
+# then: those must not wait for these.
+_THREADS = 16
 
 
 def run_daemon(config_path: Path) -> int:
@@ -74,7 +78,9 @@ def _run(config: Config, token: Secret, node_log: NodeLog) -> int:
         return EXIT_HOST
 
     async def life() -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, node_log.reopen)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, node_log.reopen)
+        loop.set_default_executor(ready_threads(_THREADS))
         daemon = Daemon(config, token, host, instance, clock=SystemClock(), dice=SystemDice(), log=log)
         await daemon.run()
 

@@ -5,15 +5,16 @@ Memory means what the machine cannot take back: anonymous pages, and shared memo
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from runners.process import children_of
 
-__all__ = ["TreeSample", "exact_memory", "sample_tree", "tree_of"]
+__all__ = ["TreeSample", "count_processes", "exact_memory", "sample_tree", "tree_of"]
 
 PROCESSES_MAX = 20_000
+_ASK_EVERY = 32
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -32,8 +33,11 @@ class TreeSample:
     cpu_s: float
 
 
-def tree_of(init: int) -> Iterator[int]:
-    """Yield `init` and the processes below it; a sandbox's orphans stay below its process 1. Bounded."""
+def tree_of(init: int, crowded: Callable[[], bool] = lambda: False) -> Iterator[int]:
+    """Yield `init` and the processes below it; a sandbox's orphans stay below its process 1. Bounded.
+
+    Ends early once `crowded` says so, which is asked now and then: a fork bomb grows faster than it can be read.
+    """
     waiting = [init]
     seen: set[int] = set()
     while waiting and len(seen) < PROCESSES_MAX:
@@ -41,13 +45,26 @@ def tree_of(init: int) -> Iterator[int]:
         if pid not in seen:
             seen.add(pid)
             yield pid
+            if len(seen) % _ASK_EVERY == 0 and crowded():
+                return
             waiting.extend(children_of(pid))
 
 
-def sample_tree(init: int) -> TreeSample:
-    """Add up the tree; processes that end meanwhile are left out."""
+def count_processes(init: int) -> int:
+    """Return how many processes the sandbox of `init` has, by one listing; 0 where there is no sandbox."""
+    inside = f"/proc/{init}/root/proc"
+    try:
+        if Path(inside).stat().st_dev == Path("/proc").stat().st_dev:
+            return 0
+        return sum(name.isdecimal() for name in os.listdir(inside))  # noqa: PTH208 - names, not paths
+    except (*_GONE, PermissionError):
+        return 0  # being built, or ending
+
+
+def sample_tree(init: int, crowded: Callable[[], bool] = lambda: False) -> TreeSample:
+    """Add up the tree, see `tree_of`; processes that end meanwhile are left out."""
     processes = resident = anonymous = ticks = 0
-    for pid in tree_of(init):
+    for pid in tree_of(init, crowded):
         try:
             pages = Path(f"/proc/{pid}/statm").read_bytes().split()
             stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -62,10 +79,10 @@ def sample_tree(init: int) -> TreeSample:
     return TreeSample(processes, resident + held, anonymous + held, ticks / _TICKS)
 
 
-def exact_memory(init: int) -> int:
+def exact_memory(init: int, crowded: Callable[[], bool] = lambda: False) -> int:
     """Return the bytes the tree really holds, each shared page once. Walks page tables: only near a limit."""
     private = shared = 0
-    for pid in tree_of(init):
+    for pid in tree_of(init, crowded):
         try:
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except _GONE:

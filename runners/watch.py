@@ -13,7 +13,7 @@ from runners.measure import measure_written
 from runners.process import init_pidfd
 from runners.run import Limits, RunFiles
 from runners.status import read_status
-from runners.usage import exact_memory, sample_tree, tree_of
+from runners.usage import count_processes, exact_memory, sample_tree, tree_of
 
 __all__ = ["Breach", "BreachKind", "Usage", "UsageMeter", "log_breach", "monitor"]
 
@@ -150,15 +150,22 @@ def _processes(files: RunFiles, limits: Limits, meter: UsageMeter) -> Breach | N
     with init_pidfd(files) as init:
         if init is None:
             return None
-        sample = sample_tree(init[0])
+        pid = init[0]
+
+        def crowded() -> bool:
+            return count_processes(pid) > limits.processes
+
+        sample = None if crowded() else sample_tree(pid, crowded)
+        if sample is None or sample.processes > limits.processes or crowded():
+            return Breach(BreachKind.PROCESSES, f"had more than {limits.processes} processes")
         meter.note(sample.cpu_s, sample.anonymous_bytes)
-        if sample.processes > limits.processes:
-            return Breach(BreachKind.PROCESSES, f"more than {limits.processes} processes")
         if sample.memory_bytes <= limits.memory_mb * _MIB:
             return None
-        exact = exact_memory(init[0])
+        exact = exact_memory(pid, crowded)
         meter.note(None, exact)
-        return Breach(BreachKind.MEMORY, _over_memory(limits)) if exact > limits.memory_mb * _MIB else None
+        if exact <= limits.memory_mb * _MIB:
+            return None  # or cut short, because there are too many by now: the next look says so
+        return Breach(BreachKind.MEMORY, _over_memory(limits))
 
 
 def _over_memory(limits: Limits) -> str:

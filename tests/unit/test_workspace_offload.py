@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from fsm_miner.offload import offload
+from fsm_miner.offload import offload, ready_threads
 
 
 def test_what_the_function_returns_or_raises_comes_back():
@@ -38,3 +38,15 @@ def test_a_cancelled_caller_waits_for_the_thread_however_often_it_is_asked():
         assert ended
 
     asyncio.run(go())
+
+
+def test_ready_threads_are_all_there_before_there_is_work():
+    before = set(threading.enumerate())
+    executor = ready_threads(5)
+    try:
+        made = set(threading.enumerate()) - before
+        assert len(made) == 5
+        assert executor.submit(threading.current_thread).result(30) in made
+        assert set(threading.enumerate()) - before == made
+    finally:
+        executor.shutdown()

@@ -10,7 +10,7 @@ import pytest
 
 from runners.process import init_pidfd
 from runners.stop import stop
-from runners.usage import exact_memory
+from runners.usage import count_processes, exact_memory, tree_of
 from runners.wait import wait_end
 from runners.watch import BreachKind, UsageMeter, monitor
 
@@ -168,6 +168,24 @@ def test_processes(runs, limits):
     breach, _ = breach_of(runs, spec)
     assert breach is not None
     assert breach.kind is BreachKind.PROCESSES
+
+
+def test_a_crowd_is_counted_at_once_and_not_read_to_its_end(runs):
+    async def go():
+        spec = runs.shell("for i in $(seq 50); do sleep 60 & done; echo ready; wait")
+        launched = runs.launch(spec)
+        await runs.printed(spec, "ready")
+        with init_pidfd(launched.files) as init:
+            pid = init[0]
+            return count_processes(pid), len(list(tree_of(pid))), len(list(tree_of(pid, lambda: True)))
+
+    counted, read, read_until_crowded = asyncio.run(go())
+    assert counted == read == 52  # the sandbox's process 1 and the shell are two of them
+    assert read_until_crowded < read
+
+
+def test_without_a_sandbox_the_hosts_processes_are_not_counted():
+    assert count_processes(os.getpid()) == 0
 
 
 def test_processor_time_of_ended_children_is_counted(runs):
