@@ -15,7 +15,7 @@ def _main() -> int:
     parser.add_argument(
         "--config",
         type=Path,
-        default=Path(os.environ.get("FSM_MINER_CONFIG", CONFIG_DEFAULT)),
+        default=Path(os.environ.get("FSM_MINER_CONFIG") or CONFIG_DEFAULT),
         help="configuration file (default: $FSM_MINER_CONFIG, then %(default)s)",
     )
     return run_daemon(parser.parse_args().config)

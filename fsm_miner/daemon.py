@@ -10,7 +10,6 @@ import secrets
 import signal
 from collections.abc import Coroutine
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fsm_miner import __version__
@@ -37,7 +36,7 @@ from fsm_miner.reconcile import Reconciler
 from fsm_miner.recovery import Recovered, replay
 from fsm_miner.reload import AllowlistWatch
 from fsm_miner.session import Session
-from fsm_miner.site.cgroups import find_parent
+from fsm_miner.site.cgroups import find_parent, isolation
 from fsm_miner.site.checks import Checks
 from fsm_miner.site.gpus import GpuBoard
 from fsm_miner.site.plan import Planner
@@ -96,7 +95,7 @@ class Daemon:
         self._gpus = GpuBoard(log)
         self._allowlist = AllowlistWatch([str(path) for path in config.runners.cli.allowlist_files], log)
         cgroup_parent, no_cgroup = find_parent()
-        self._isolation = _isolation(host, cgroup_parent)
+        self._isolation = isolation(host.backend, cgroup_parent)
         if no_cgroup is not None:
             log.info("cgroup_absent", reason=no_cgroup)
         self._node = Node(config, self._gpus, self._isolation, clock=clock, log=log)
@@ -319,7 +318,7 @@ class Daemon:
             self._supervisor,
             Intake(self._supervisor, self._site.keep_secrets, clock=self._clock, log=self._log),
             self._node.pull_request,
-            lambda: self._node.why_not_pull(self._supervisor.journal_trouble),
+            lambda: self._node.why_not_pull(self._supervisor),
             poll_interval_s=self._config.coordinator.poll_interval_s,
             backoff=self._backoff,
             clock=self._clock,
@@ -345,9 +344,3 @@ class Daemon:
 
     def _feed_soon(self, key: StreamKey, stimulus: CancelAsked) -> None:
         self._supervisor.feed_soon(key, stimulus)
-
-
-def _isolation(host: HostTools, cgroup_parent: Path | None) -> tuple[str, ...]:
-    """Name what keeps jobs apart, for the descriptor's tags and for each `Launched` event."""
-    sandbox = "sandbox-bubblewrap" if host.backend == "bwrap" else "sandbox-none"
-    return (sandbox, "memory-watchdog" if cgroup_parent is None else "cgroup-v2")

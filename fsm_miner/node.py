@@ -19,6 +19,9 @@ __all__ = ["Node"]
 
 _MIB = 1024 * 1024
 _GPU_EVERY_S = 10.0
+# Outcomes that nobody takes are kept for as long as it lasts, each with a connection and open files while it is being
+# tried. More than these and the heartbeat would find no connection left (`exchange.CONNECTIONS_MAX`).
+_UNDELIVERED_MAX = 64
 
 
 class Node:
@@ -115,12 +118,16 @@ class Node:
         self._log.info("draining" if self.draining else "drain_revoked", by=who)
         return True
 
-    def why_not_pull(self, journal_trouble: str | None) -> str | None:
+    def why_not_pull(self, supervisor: Supervisor) -> str | None:
         """Say why no job should be taken now, because a promise could not be kept."""
+        journal_trouble = supervisor.journal_trouble
         if self.draining:
             return f"draining, as the {' and the '.join(sorted(self._draining_for))} asked"
         if journal_trouble is not None:
             return f"the journal can't write: {journal_trouble}"
+        undelivered = sum(job.outcome_known for job in supervisor.jobs())
+        if undelivered >= _UNDELIVERED_MAX:
+            return f"{undelivered} outcomes wait for the coordinator to take them"
         root = self._config.workspace.root
         try:
             root.mkdir(mode=0o750, parents=True, exist_ok=True)

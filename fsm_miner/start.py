@@ -36,6 +36,9 @@ _THREADS = 16
 
 def run_daemon(config_path: Path) -> int:
     """Run the daemon in this process; return its exit code."""
+    # Until the loop takes them: a drain must not kill who just starts.
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     try:
         config = load_config(config_path)
         token = resolve_secret(config.coordinator.auth_token, os.environ)

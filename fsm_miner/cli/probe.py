@@ -13,7 +13,7 @@ from fsm_miner.cli.output import Cell, Screen, clean
 from fsm_miner.config import Config, derive_node_id
 from fsm_miner.config.files import FileRefused
 from fsm_miner.probe import HostProbe, ThreadedInventory, descriptor, gpu_sources
-from fsm_miner.site.cgroups import find_parent
+from fsm_miner.site.cgroups import find_parent, isolation
 from runners.host import HostProblems, probe_host
 
 HELP = """Print what this node can do: the capability descriptor that it registers with.
@@ -61,9 +61,7 @@ def describe(config: Config | None) -> tuple[dict[str, Any], list[str]]:
     problems = list(host.problems) if isinstance(host, HostProblems) else []
     parent, _ = find_parent()
     gpus = asyncio.run(ThreadedInventory(gpu_sources()).read())
-    facts = ["memory-watchdog" if parent is None else "cgroup-v2"]
-    if not problems:
-        facts.insert(0, "sandbox-none" if backend == "none" else "sandbox-bubblewrap")
+    facts = isolation(backend, parent)
     found = descriptor(
         _node_id() if config is None else config.node_id,
         __version__,
@@ -71,7 +69,7 @@ def describe(config: Config | None) -> tuple[dict[str, Any], list[str]]:
         gpus,
         runners=_runners(config),
         tags=() if config is None else config.tags,
-        facts=facts,
+        facts=facts[1:] if problems else facts,
     )
     return found, [*problems, *gpus.problems]
 

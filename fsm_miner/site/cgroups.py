@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from runners.cgroup import problem_with
+from runners.host import Backend
 
-__all__ = ["JOBS_UNIT", "find_parent"]
+__all__ = ["JOBS_UNIT", "find_parent", "isolation"]
 
 JOBS_UNIT = "aitbc-miner-jobs.service"
 
@@ -30,3 +31,9 @@ def find_parent(
         return None, f"{JOBS_UNIT} does not run beside this daemon; the watchdog enforces the limits"
     problem = problem_with(parent)
     return (None, problem) if problem is not None else (parent, None)
+
+
+def isolation(backend: Backend, cgroup_parent: Path | None) -> tuple[str, ...]:
+    """Name what keeps jobs apart, for the descriptor's tags and for each `Launched` event."""
+    sandbox = "sandbox-bubblewrap" if backend == "bwrap" else "sandbox-none"
+    return (sandbox, "memory-watchdog" if cgroup_parent is None else "cgroup-v2")
