@@ -77,6 +77,18 @@ def test_every_call_is_spoiled_twice(rig, do, script):
     rig.coordinator.no_faults()
 
 
+def test_a_coordinator_that_takes_no_outcome_is_asked_for_no_more_jobs(rigs):
+    rig = rigs()
+    rig.coordinator.fault("/jobs/fail", "status:503", times=-1)
+    refused = [{"runner": "cli", "command": "rm", "args": []} for _ in range(80)]
+    rig.coordinator.submit(*refused)
+    words = until(lambda: rig.node.health()["pull_held_back"], "it has enough")
+    assert "outcomes wait for the coordinator to take them" in words
+    assert 64 <= len(rig.node.health()["jobs"]) <= 64 + 4  # its slots
+    rig.coordinator.no_faults()
+    assert rig.coordinator.wait_all() == {"failed": 80}
+
+
 def test_told_to_wait(rig):
     rig.coordinator.fault("/jobs/result", "status:429;retry_after=1")
     view = rig.coordinator.run(printed("echo x"))
