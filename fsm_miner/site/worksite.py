@@ -45,6 +45,9 @@ from states.stimuli import (
 __all__ = ["FetchSettings", "MachineSite"]
 
 _MIB = 1024 * 1024
+_WITHHELD = (
+    "an artifact is not as declared; which one is withheld, as the job's secrets are not known any more"
+)
 
 
 class _Gpus(Protocol):
@@ -185,7 +188,9 @@ class MachineSite:
             stdout_artifact=manifest.stdout or manifest.implicit_stdout,
         )
         if isinstance(found, Failure):
-            return ArtifactsRefused(found)
+            # It lists what is there instead, by names that the job chose.
+            message = self._redacted(job, found.message) or _WITHHELD
+            return ArtifactsRefused(replace(found, message=message))
         return ArtifactsCollected(tuple(artifact.to_json() for artifact in found.artifacts))
 
     def parcel(self, job: Job) -> AbstractAsyncContextManager[Uploads | Failure]:
@@ -209,14 +214,16 @@ class MachineSite:
         self._log.warning("snapshot_not_written", problem=problem)
 
     def _without_secrets(self, job: Job, gone: ProcessGone) -> ProcessGone:
-        """Keep secrets out of the journal: what a job with secrets printed last is quoted only if they are known."""
-        if not gone.detail or not job.manifest.get("secret_names"):
-            return gone
+        return replace(gone, detail=self._redacted(job, gone.detail)) if gone.detail else gone
+
+    def _redacted(self, job: Job, words: str) -> str:
+        """Keep secrets out of the journal: words of a job with secrets are quoted only if those are known."""
+        if not job.manifest.get("secret_names"):
+            return words
         secrets = self._secrets.get(key_of(job))
         if secrets is None:
-            return replace(gone, detail="")
-        redactor = Redactor(Secret(secret.get_secret_value()) for secret in secrets.values())
-        return replace(gone, detail=redactor.redact(gone.detail))
+            return ""
+        return Redactor(Secret(secret.get_secret_value()) for secret in secrets.values()).redact(words)
 
     def _failed(self, failure: Failure) -> PrepFailed:
         return PrepFailed(failure, self._clock.now_ns(), self._dice.roll())

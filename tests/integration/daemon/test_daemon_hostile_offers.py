@@ -176,6 +176,13 @@ def mutated(manifest, rng, values):
     return copy
 
 
+def test_a_file_that_a_job_names_by_its_secret(rig):
+    job = sh('touch "$API_KEY"', secrets={"API_KEY": SECRET}, artifacts=[{"path": "out.bin", "type": "a/b"}])
+    (outcome,) = rig.coordinator.run(job)["outcomes"]
+    assert outcome["body"]["error_code"] == "E_ARTIFACT"
+    assert "In work/: '[redacted]'" in outcome["body"]["error_msg"]
+
+
 def test_no_secret_is_anywhere(rig):
     for path in rig.node.files():
         assert SECRET.encode() not in path.read_bytes(), path
