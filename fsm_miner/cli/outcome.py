@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import typer
 
+from fsm_miner.cli.words import clean
 from journal.port import JournalError
 
 __all__ = ["BROKEN_PIPE", "INTERRUPTED", "ExitCode", "Refused", "guarded"]
@@ -45,7 +46,9 @@ def guarded(command: Callable[..., int]) -> Callable[..., None]:
             code = command(*args, **named)
             sys.stdout.flush()
         except (Refused, JournalError) as error:
-            print(f"fsm-miner: {error}", file=sys.stderr)  # noqa: T201 - this is the command line
+            # Its words may come from a damaged journal, or from a script that passes on what a coordinator named.
+            lines = [clean(line) for line in f"fsm-miner: {error}".split("\n")]
+            print("\n".join(lines), file=sys.stderr)  # noqa: T201 - this is the command line
             code = error.code if isinstance(error, Refused) else ExitCode.NO
         except KeyboardInterrupt:
             code = INTERRUPTED

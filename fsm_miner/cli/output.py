@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fsm_miner.cli.words import clean
+
 __all__ = ["Cell", "Screen", "clean", "progress_console"]
 
-_TEXT_MAX = 2000
 _PIPE_COLUMNS = 100_000
 STYLES = {"DONE": "green", "FAILED": "red", "RUNNING": "cyan", "RETRY_WAIT": "yellow", "UPLOADING": "cyan"}
 """Colours of the states."""
@@ -22,16 +23,6 @@ class Cell(NamedTuple):
 
     text: str
     style: str = ""
-
-
-def clean(text: str, chars_max: int = _TEXT_MAX) -> str:
-    """Return `text` on one line, without anything that could steer a terminal, cut after `chars_max`."""
-    cut = text if len(text) <= chars_max else text[: chars_max - 1] + "…"
-    if cut.isprintable():
-        return cut
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in cut
-    )
 
 
 def progress_console() -> Console | None:

@@ -1,11 +1,22 @@
-"""Times, spans and sizes as people read them."""
+"""Words, times, spans and sizes as people read them."""
 
 from datetime import UTC, datetime
 
-__all__ = ["NS", "counted", "size", "span", "utc"]
+__all__ = ["NS", "clean", "counted", "size", "span", "utc"]
 
 NS = 1_000_000_000
+_TEXT_MAX = 2000
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
+
+
+def clean(text: str, chars_max: int = _TEXT_MAX) -> str:
+    """Return `text` on one line, without anything that could steer a terminal, cut after `chars_max`."""
+    cut = text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in cut
+    )
 
 
 def utc(at_ns: int) -> str:
