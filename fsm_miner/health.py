@@ -4,19 +4,23 @@ import asyncio
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from fsm_miner.config.units import Listen
 
 __all__ = ["HealthServer"]
 
 _BACKLOG = 64
+_CONNECTIONS_MAX = 64
+# From here on, who is connected and asks nothing has to go: any local user can connect, and never be heard of again.
+_CONNECTIONS_CROWDED = 32
 
 
 class _Server(uvicorn.Server):
@@ -35,10 +39,26 @@ class _Server(uvicorn.Server):
         tick = 0
         while not self.stop.is_set():
             await self.on_tick(tick)
+            self._drop_the_silent()
             tick += 10  # on_tick renews the Date header at every tenth
             with suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self.stop.wait()
+
+    def _drop_the_silent(self) -> None:
+        """Close connections without a request, should there be too many: each holds a descriptor of the daemon."""
+        connections = self.server_state.connections
+        if len(connections) <= _CONNECTIONS_CROWDED:
+            return
+        for connection in list(connections):
+            if isinstance(connection, H11Protocol) and not _asks(connection):
+                connection.transport.abort()
+
+
+def _asks(connection: H11Protocol) -> bool:
+    # Until the first request there is none, whatever the annotation says.
+    cycle = cast("RequestResponseCycle | None", connection.cycle)
+    return cycle is not None and not cycle.response_complete
 
 
 class HealthServer:
@@ -80,8 +100,9 @@ class HealthServer:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                http=H11Protocol,
                 ws="none",
-                limit_concurrency=64,
+                limit_concurrency=_CONNECTIONS_MAX,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=1,
             )

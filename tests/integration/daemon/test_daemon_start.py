@@ -1,11 +1,13 @@
 """Starting where something is wrong: the exit code says which kind, the words say what to do."""
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +130,20 @@ def test_sigterm_before_the_coordinator_ever_answered(tmp_path):
     node.signal(signal.SIGTERM)
     assert node.exit_code(5) == 0
     node.check()
+
+
+def test_who_connects_to_the_health_page_and_says_nothing_is_sent_away(rigs):
+    rig = rigs()
+    host, _, port = rig.node.status_url().removeprefix("http://").rpartition(":")
+    with contextlib.ExitStack() as opened:
+        silent = [
+            opened.enter_context(socket.create_connection((host, int(port)), timeout=10)) for _ in range(100)
+        ]
+        for one in silent:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+
+        def open_files():
+            return len(list(Path(f"/proc/{rig.node.pid}/fd").iterdir()))
+
+        until(lambda: open_files() < 60, "their connections are closed")
+        until(lambda: rig.node.get("/healthz").status_code == 200, "others are served")
