@@ -29,6 +29,7 @@ EXIT_SURPRISE, EXIT_UNABLE, EXIT_INTERRUPTED = 1, 2, 130
 LIMIT_S = 240.0
 POLL_S = 0.2
 DOWN_S = 1.0
+FOUND_CHARS_MAX = 120
 
 HELP = """Run real jobs through a coordinator and a daemon of their own, live in the terminal: transcodes, Python
 tasks, refusals, a time-out, and a daemon that is killed in the middle of a job and goes on where it was.
@@ -78,8 +79,10 @@ class Demo:
         self.screen.update(news)
 
     def _in_the_middle(self) -> bool:
+        """Whether the long job is well under way, and alone: what follows is about it."""
         row = next(row for row in self.rows if row.job.name == SURVIVOR)
-        return row.state == "RUNNING" and (row.pct or 0) > 0
+        others = (other for other in self.rows if other is not row)
+        return row.state == "RUNNING" and (row.pct or 0) > 0 and all(other.final for other in others)
 
     def _kill_and_restart(self) -> None:
         self.blow = strike(self.node, SURVIVOR)
@@ -130,7 +133,7 @@ class Demo:
             else:
                 problems += journal_problems(self.node.records(SURVIVOR), self.new_daemon, view)
                 told = f"launched once, reattached, delivered once; {told}"
-        return row, got, not problems, "; ".join(problems) or told
+        return row, got, not problems, _cut("; ".join(problems) or told)
 
     def _checked(self, job: DemoJob) -> Finding:
         assert job.check is not None
@@ -148,6 +151,10 @@ def _outcome(view: dict[str, Any]) -> tuple[str, str]:
     if last is not None and last["kind"] == "fail":
         return plain(last["body"]["error_code"]), plain(last["body"]["error_msg"])
     return view["state"], plain(view["reason"] or "")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= FOUND_CHARS_MAX else text[: FOUND_CHARS_MAX - 1].rstrip() + "…"
 
 
 def _report(console: Console, demo: Demo) -> int:
