@@ -56,6 +56,14 @@ def head_of(steps: Sequence[tuple[Record, Job]]) -> str:
     return next((record.hash for record, job in steps if job.outcome_known), steps[-1][0].hash)
 
 
+def _check_names(job: Job, key: StreamKey) -> None:
+    """Refuse a job that is not the stream's, or can't be put in order: its chain may hold and its words be nonsense."""
+    if (job.job_id, job.attempt) != key:
+        raise ValueError("tells of another job than its stream")
+    if type(job.offered_ns) is not int:
+        raise TypeError("offered_ns is no whole number")
+
+
 def replay(records: Iterable[Record]) -> Recovered:
     """Fold all records, in the order of commit. One bad stream costs that stream only."""
     jobs: dict[StreamKey, tuple[Job, str, int]] = {}
@@ -67,7 +75,8 @@ def replay(records: Iterable[Record]) -> Recovered:
         job, head, since_ns = jobs.get(key, (NEW, "", 0))
         try:
             after = evolve(job, decode(record.event, record.data))
-        except (IllegalTransition, KeyError, TypeError, ValueError) as error:
+            _check_names(after, key)
+        except (IllegalTransition, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             bad[key] = f"{key}: record {record.seq}: {type(error).__name__}: {error}"
             jobs.pop(key, None)
             continue

@@ -71,8 +71,16 @@ class Record:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The event's data, decoded anew at each call."""
-        return json.loads(self.data_json)
+        """The event's data, decoded anew at each call.
+
+        Raises:
+            ValueError: the record was changed, and holds no JSON, or JSON too deep to be read.
+
+        """
+        try:
+            return json.loads(self.data_json)
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
 
 
 class JournalError(Exception):

@@ -168,3 +168,28 @@ def test_a_stream_that_the_table_does_not_follow_is_not_told():
     journal = _journal((key, [*entries, _entry(e.Delivered(200))]))
     with pytest.raises(IllegalTransition, match="Delivered is illegal in ACKED"):
         replay_stream(journal.read(key))
+
+
+@pytest.mark.parametrize(
+    ("offer", "sentence"),
+    [
+        (offered(), "tells of another job"),
+        (replace(offered(), job_id="j-odd", attempt=7), "tells of another job"),
+        (replace(offered(), job_id="j-odd", offered_ns="soon"), "offered_ns is no whole number"),
+    ],
+)
+def test_a_chain_that_holds_and_tells_nonsense_costs_its_stream_only(offer, sentence):
+    found = replay(_journal(_stream("RUNNING", "j-1"), (StreamKey("j-odd", 1), [_entry(offer)])).records())
+    assert [x.job.job_id for x in found.unfinished] == ["j-1"]
+    (told,) = found.unreadable
+    assert told.startswith("j-odd/1: record 1: ")
+    assert sentence in told
+
+
+def test_data_too_deep_to_be_read_costs_its_stream_only():
+    records = list(_journal(_stream("RUNNING", "j-1"), _stream("ACKED", "j-2")).records())
+    at = next(n for n, record in enumerate(records) if record.job_id == "j-2")
+    records[at] = replace(records[at], data_json="[" * 100_000 + "]" * 100_000)
+    found = replay(records)
+    assert [x.job.job_id for x in found.unfinished] == ["j-1"]
+    assert "nested too deeply" in found.unreadable[0]
