@@ -4,7 +4,7 @@ import json
 import math
 import os
 import subprocess
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -57,14 +57,19 @@ def number(name: str, value: object, *, low: float, high: float) -> float:
     return float(value)
 
 
+def _print(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the daemon reads it in the job's log
+
+
 class Progress:
     """Tells the daemon how far the task is: a line `progress: N%` for each new whole percent.
 
     A `total` of 0 or less is unknown: then nothing is told.
     """
 
-    def __init__(self, total: float) -> None:
+    def __init__(self, total: float, *, tell: Callable[[str], None] = _print) -> None:
         self._total = total
+        self._tell = tell
         self._done = 0.0
         self._told = -1
 
@@ -77,10 +82,10 @@ class Progress:
         self._done = done
         if self._total <= 0:
             return
-        pct = math.floor(100 * min(1.0, max(0.0, done / self._total)))
+        pct = math.floor(min(100.0, max(0.0, 100 * done / self._total)))
         if pct > self._told:
             self._told = pct
-            print(f"progress: {pct}%", flush=True)  # noqa: T201 - read there by the daemon
+            self._tell(f"progress: {pct}%")
 
 
 class Media(NamedTuple):

@@ -29,7 +29,7 @@ EXIT_SURPRISE, EXIT_UNABLE, EXIT_INTERRUPTED = 1, 2, 130
 LIMIT_S = 240.0
 POLL_S = 0.2
 DOWN_S = 1.0
-FOUND_CHARS_MAX = 120
+FOUND_CHARS_MAX = 90
 
 HELP = """Run real jobs through a coordinator and a daemon of their own, live in the terminal: transcodes, Python
 tasks, refusals, a time-out, and a daemon that is killed in the middle of a job and goes on where it was.
@@ -75,6 +75,8 @@ class Demo:
                 view = self.views[row.job.name] = self.node.admin("GET", f"/admin/jobs/{quote(row.job.name)}")
                 row.see_progress(view["progress"])
                 row.final = view["state"] in FINAL and row.state in {"DONE", "FAILED"}
+                if row.final:
+                    row.note = _outcome(view)[0]
             news.append((row, states))
         self.screen.update(news)
 

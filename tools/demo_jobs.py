@@ -117,10 +117,11 @@ def demo_jobs(source: Source) -> list[DemoJob]:
             {**tool, "args": ["-y", "-i", "/etc/passwd", *encode], "timeout_s": 10},
             "E_DENY",
         ),
+        # Handed out first, to be over before the daemon is killed.
         DemoJob(
             "endless",
             "runs out of time (2 s)",
-            clip | tool | {"args": [*_LONG, *encode], "timeout_s": 2},
+            clip | tool | {"args": [*_LONG, *encode], "timeout_s": 2, "priority": 1},
             "E_TIMEOUT",
         ),
         DemoJob(

@@ -27,6 +27,7 @@ __all__ = ["LocalNode", "Places", "Trouble", "write_config"]
 
 TOOLS = Path(__file__).resolve().parent
 START_S = 30.0
+LEASE_S = 7 * 86400
 STOP_S = 15.0
 _POLL_S = 0.05
 _TAIL_LINES = 12
@@ -124,7 +125,11 @@ class LocalNode:
         where.unlink(missing_ok=True)
         self.coordinator = self._spawn(
             "coordinator",
-            [str(TOOLS / "dev_coordinator.py"), "--data", str(places.coordinator), "--listen", listen],
+            [
+                *(str(TOOLS / "dev_coordinator.py"), "--data", str(places.coordinator)),
+                # Nobody else could take a job over, and both may be away for as long as a pause takes.
+                *("--listen", listen, "--lease-s", str(LEASE_S)),
+            ],
         )
         self._until(
             lambda: where.exists() and where.read_text().strip() != "", "coordinator", self.coordinator
@@ -164,11 +169,15 @@ class LocalNode:
 
     def stop(self, *, end_jobs: bool) -> None:
         """End the daemon, then with `end_jobs` whatever it left running, then the coordinator."""
-        self._end("miner")
+        # A terminal that is closed now must not leave half of it behind.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         try:
+            self._end("miner")
             for process in self.living_runs() if end_jobs else ():
-                process.kill()  # the sandbox dies with its parent
-                process.wait(STOP_S)
+                with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                    process.kill()  # the sandbox dies with its parent
+                    process.wait(STOP_S)
         finally:
             self._end("coordinator")
             self.client.close()

@@ -119,8 +119,8 @@ class Screen:
     def _table(self) -> Table:
         wide = self._console.width >= _WIDE
         table = Table(box=box.SIMPLE_HEAD, expand=wide, pad_edge=False)
-        table.add_column("job", no_wrap=True, style="bold")
-        table.add_column("what it shows", no_wrap=True, width=None if wide else 38)
+        table.add_column("job", no_wrap=True, style="bold", min_width=10)
+        table.add_column("what it shows", no_wrap=True, width=None if wide else 34)
         table.add_column("state", no_wrap=True, width=10)
         table.add_column("done", no_wrap=True, justify="right", width=5)
         if wide:

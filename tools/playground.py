@@ -1,108 +1,137 @@
-"""`make run`: a coordinator and a daemon to play with, until Ctrl-C.
-
-Everything lies in build/run/ and is kept: a job that runs when you press Ctrl-C goes on, and the next `make run`
-finds it again.
-"""
+"""Start a coordinator and a daemon to play with, and follow what they log until Ctrl-C. See `--help`."""
 
 import argparse
 import json
-import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from demo_node import LocalNode, Places, Trouble, write_config
-from rich.console import Console
-from rich.text import Text
+from demo_screen import plain
+
+from fsm_miner.instance import find_running
 
 ROOT = Path(__file__).resolve().parent.parent
 LISTEN = "127.0.0.1:8787"
-EXIT_UNABLE = 2
-_LOOK_EVERY_S = 0.3
-_STYLES = {"warning": "yellow", "error": "red", "debug": "dim"}
+POLL_S = 0.2
+LINE_CHARS_MAX = 200
+FOLLOWED_BYTES_MAX = 1024 * 1024
+
+HELP = """Start a dev coordinator and a daemon to play with, and follow what they log.
+
+Everything lies in build/run/ and is kept: queue, journal, results, and the configuration, which may be edited.
+Ctrl-C stops both. A job that runs then goes on by itself; the next `make run` finds it and delivers it."""
 
 
-def lines_of(log: Path, start: int) -> Iterator[bytes]:
-    """Yield what is appended to `log` from byte `start` on: whole lines, and nothing (b"") while there is none."""
-    rest = b""
-    while True:
+@dataclass(slots=True)
+class Follower:
+    """Reads what is appended to a file, by whole lines."""
+
+    path: Path
+    at: int = 0
+    rest: bytes = b""
+
+    @classmethod
+    def from_end(cls, path: Path) -> "Follower":
+        """Follow from what is there now."""
+        return cls(path, path.stat().st_size if path.exists() else 0)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines that came since; of a file that was rotated, from its beginning."""
         try:
-            with log.open("rb") as file:
-                file.seek(start)
-                text = rest + file.read()
-                start = file.tell()
+            with self.path.open("rb") as file:
+                if file.seek(0, 2) < self.at:
+                    self.at, self.rest = 0, b""
+                file.seek(self.at)
+                data = file.read(FOLLOWED_BYTES_MAX)
         except FileNotFoundError:
-            text = rest
-        *whole, rest = text.split(b"\n")
-        yield from whole
-        yield b""
+            return
+        self.at += len(data)
+        *whole, self.rest = (self.rest + data).split(b"\n")
+        for line in whole:
+            yield line.decode("utf-8", "replace")
 
 
-def readable(line: bytes) -> Text:
-    """Return a JSON line of the daemon's log as people read it; anything else as it is, made harmless."""
+def readable(line: str) -> str:
+    """Return a line of the daemon's JSON log for people; what is no such line, as it is."""
     try:
-        record: dict[str, Any] = json.loads(line)
-        time_text, level, event = record["ts"][11:23], str(record["level"]), str(record["event"])
-        attrs = {"job": record["job_id"], **record["attrs"]}
+        record: Any = json.loads(line)
+        when, event, attrs = record["ts"][11:19], record["event"], dict(record["attrs"])
     except (ValueError, KeyError, TypeError):
-        return Text(ascii(line.decode(errors="replace"))[1:-1], style="dim")
-    words = (f"{name}={_word(value)}" for name, value in attrs.items() if value not in (None, [], {}))
-    return Text(f"{time_text} {level:7} {event}  {' '.join(words)}", style=_STYLES.get(level, ""))
+        return plain(line)[:LINE_CHARS_MAX]
+    if event == "job_state":
+        what = f"{record['job_id']}: {attrs.pop('source', '?')} > {attrs.pop('dest', '?')}"
+        attrs = {name: attrs[name] for name in ("code", "message") if name in attrs}
+    else:
+        what = f"{event} {record['job_id']}" if record.get("job_id") else str(event)
+    told = " ".join(f"{name}={value}" for name, value in attrs.items() if name != "sha256")
+    level = "" if record.get("level") == "info" else f"{str(record.get('level')).upper()} "
+    return plain(f"{when} {level}{what}  {told}".rstrip())[:LINE_CHARS_MAX]
 
 
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) and value.isprintable() and " " not in value else json.dumps(value)
-
-
-def _welcome(console: Console, node: LocalNode) -> None:
-    submit = ".venv/bin/python tools/submit.py"
-    config = node.places.config
-    console.print(
-        f"""
-coordinator  {node.base_url}
-status page  {node.health_url}/healthz   {node.health_url}/metrics
-everything   {node.places.root}
-
-In another terminal, from the repository's folder:
-
-  export MINER_AUTH={node.token} FSM_MINER_CONFIG={config}
-  {submit} run --wait --artifact output.txt:text/plain -- echo hello world
-  {submit} run --wait --out build --input clip.mp4 --artifact output.mp4:video/mp4 -- ffmpeg -y -i clip.mp4 output.mp4
-  {submit} run --wait --task example
-  {submit} list
-  .venv/bin/fsm-miner jobs
-  .venv/bin/fsm-miner replay JOB
-
-Ctrl-C ends both. A running job goes on; the next `make run` finds it again.
-""",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+def _greet(node: LocalNode) -> None:
+    root = node.base_url.removesuffix("/api/v1")
+    submit = (
+        "python tools/submit.py" if root == f"http://{LISTEN}" else f"python tools/submit.py --url {root}"
     )
+    config = _short(node.places.config)
+    print(f"""
+coordinator   {node.base_url}   (its data: {_short(node.places.coordinator)})
+daemon        {node.health_url}/healthz   (configuration: {config})
+token         {node.token}   (MINER_AUTH of this start; on loopback, submitting needs none)
+
+Hand in jobs from another terminal, in .venv or with .venv/bin/python:
+  {submit} run --wait -- echo hello world
+  {submit} run --input in.mp4 --artifact out.mp4:video/mp4 --out results -- ffmpeg -y -i in.mp4 -c:v libx264 out.mp4
+  {submit} run --task loudness --param file=in.mp4 --input in.mp4 --artifact result.json --out results
+  {submit} list
+And look from the node's side:
+  fsm-miner jobs --config {config}
+  fsm-miner replay JOB --config {config}
+
+Ctrl-C stops both.
+""")
 
 
-def _follow(console: Console, node: LocalNode, start: int) -> None:
-    """Show the daemon's log until one of the processes ends.
-
-    Raises:
-        Trouble: one did.
-
-    """
-    for line in lines_of(node.places.logs / "miner.jsonl", start):
-        if line:
-            console.print(readable(line), soft_wrap=True)
-            continue
-        for name, process in (("coordinator", node.coordinator), ("miner", node.miner)):
+def _follow(node: LocalNode, followers: dict[str, Follower]) -> NoReturn:
+    while True:
+        for name, follower in followers.items():
+            for line in follower.lines():
+                print(f"{name:<12}{readable(line)}", flush=True)
+        for name, process in (("daemon", node.miner), ("coordinator", node.coordinator)):
             if process is not None and process.poll() is not None:
-                raise Trouble(
-                    f"the {name} ended with {process.returncode}; see {node.places.logs / name}.err"
-                )
-        time.sleep(_LOOK_EVERY_S)
+                raise Trouble(f"the {name} ended with status {process.returncode}; see {node.places.logs}")
+        time.sleep(POLL_S)
+
+
+def _start(node: LocalNode, listen: str) -> dict[str, Follower]:
+    places = node.places
+    if (other := find_running(places.miner)) is not None:
+        raise Trouble(f"{places.root}: a daemon runs there already, as process {other.pid}; stop it first")
+    followers = {
+        "coordinator": Follower.from_end(places.logs / "coordinator.err"),
+        "daemon": Follower.from_end(places.logs / "miner.jsonl"),
+    }
+    base_url = node.start_coordinator(listen)
+    if not places.config.exists():
+        allowlist, tasks = ROOT / "allowlist.d", ROOT / "tasks"
+        write_config(places, base_url, node_id="node-playground", allowlist=allowlist, tasks=tasks)
+    elif base_url not in places.config.read_text(encoding="utf-8"):
+        raise Trouble(
+            f"{places.config}: is for another address than {base_url}; correct or remove it, or use another --listen"
+        )
+    node.start_miner()
+    return followers
+
+
+def _short(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _interrupt(_number: int, _frame: Any) -> NoReturn:
@@ -110,38 +139,37 @@ def _interrupt(_number: int, _frame: Any) -> NoReturn:
 
 
 def main() -> int:
-    """Run it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """Run until Ctrl-C. Exit status: 0 stopped, 1 one of the two ended by itself or did not start."""
+    parser = argparse.ArgumentParser(description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--dir", type=Path, default=ROOT / "build" / "run", help="kept between runs (default: build/run)"
     )
-    parser.add_argument("--dir", type=Path, default=ROOT / "build" / "run", help="kept between runs")
-    parser.add_argument("--listen", default=LISTEN, help=f"the coordinator's address (default: {LISTEN})")
+    parser.add_argument("--listen", default=LISTEN, help="the coordinator's address (default: %(default)s)")
     options = parser.parse_args()
-    console = Console()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     folder: Path = options.dir.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    node = LocalNode(Places(folder), os.environ.get("MINER_AUTH") or secrets.token_urlsafe(24))
-    log = node.places.logs / "miner.jsonl"
-    start = log.stat().st_size if log.exists() else 0
+    node = LocalNode(Places(folder), secrets.token_urlsafe(12))
+    running = 0
     try:
-        base_url = node.start_coordinator(options.listen)
-        write_config(
-            node.places, base_url, node_id="node-local", allowlist=ROOT / "allowlist.d", tasks=ROOT / "tasks"
-        )
-        node.start_miner()
-        _welcome(console, node)
-        _follow(console, node, start)
-    except (Trouble, OSError, subprocess.SubprocessError) as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return EXIT_UNABLE
+        followers = _start(node, options.listen)
+        _greet(node)
+        _follow(node, followers)
+    except (Trouble, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        console.print("ending the daemon, then the coordinator; running jobs go on", style="yellow")
+        print("\nstopping the daemon, then the coordinator ...", flush=True)
+        running = len(node.living_runs())
         return 0
     finally:
         node.stop(end_jobs=False)
-    return 0
+        if running:
+            print(
+                f"{running} running job(s) go on by themselves; the next start takes them up again",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
