@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runners.lock import LockState, look
-from runners.process import init_pidfd
+from runners.process import init_pidfd, parent_of
 from runners.run import RunFiles
 from runners.status import read_status
 
@@ -83,6 +83,8 @@ async def _reap(child: int) -> float | None:
     except ProcessLookupError:
         return None
     try:
+        if parent_of(child) != os.getpid():
+            return None  # reaped by an earlier wait, and the number is a stranger's now
         while not await _readable(pidfd, None):
             pass
         _, _, used = os.wait4(child, os.WNOHANG)  # noqa: ASYNC222  (does not wait)

@@ -27,7 +27,7 @@ __all__ = ["LocalNode", "Places", "Trouble", "write_config"]
 
 TOOLS = Path(__file__).resolve().parent
 START_S = 30.0
-LEASE_S = 7 * 86400
+LEASE_S = 86400
 STOP_S = 15.0
 _POLL_S = 0.05
 _TAIL_LINES = 12

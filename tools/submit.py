@@ -31,7 +31,7 @@ Examples:
 
   submit.py run --input in.mp4 --artifact out.mp4:video/mp4:500 --wait --out results -- ffmpeg -y -i in.mp4 out.mp4
 
-  submit.py run --task example --param n=3      a Python task with parameters (JSON, else text)
+  submit.py run --task example --param algorithm=sha512   a Python task with parameters (JSON, else text)
 
   submit.py list · show JOB · cancel JOB
 

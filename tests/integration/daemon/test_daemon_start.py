@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.integration.daemon.rig import MARKER, TOKEN, Node, printed, until
@@ -146,4 +147,11 @@ def test_who_connects_to_the_health_page_and_says_nothing_is_sent_away(rigs):
             return len(list(Path(f"/proc/{rig.node.pid}/fd").iterdir()))
 
         until(lambda: open_files() < 60, "their connections are closed")
-        until(lambda: rig.node.get("/healthz").status_code == 200, "others are served")
+
+        def served():
+            try:
+                return rig.node.get("/healthz").status_code == 200
+            except httpx.TransportError:
+                return False  # among so many, one that has not asked yet is sent away too
+
+        until(served, "others are served")

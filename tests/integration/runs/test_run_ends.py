@@ -312,3 +312,11 @@ def test_the_processor_time_of_a_short_run_is_the_kernels_own_count(runs):
     asyncio.run(wait_end(files(spec), child=launched.pid, reaped=heard.append))
     assert len(heard) == 1
     assert 0 < heard[0] < 30
+
+
+def test_a_number_that_is_not_our_childs_is_not_waited_for(runs):
+    spec = runs.shell("echo done")
+    launched = runs.launch(spec)
+    asyncio.run(wait_end(files(spec), child=launched.pid))
+    # As if the number had gone to somebody else meanwhile: process 1 lives on, and is no child of ours.
+    assert asyncio.run(asyncio.wait_for(wait_end(files(spec), child=1), 20)) == Ended(exit_code=0)
