@@ -1,6 +1,6 @@
 """Logging: one JSON object a line, `ts, level, node_id, job_id, event, attrs` (section 12 of the specification).
 
-`event` is a short constant such as `job.acked`; whatever belongs to it stands in `attrs`. Bind `job_id` to get
+`event` is a short constant such as `job_state`; whatever belongs to it stands in `attrs`. Bind `job_id` to get
 it into its own field. What libraries log from WARNING up arrives in the same place.
 
 The file takes what a machine reads; standard error what a person reads, unless it is the only output.
@@ -24,7 +24,7 @@ from fsm_miner.log_values import TEXT_MAX, Redactor, exception_of, plain, traceb
 __all__ = ["RECORD_MAX", "BoundLogger", "LogSettings", "NodeLog", "Redactor", "configure_logging"]
 
 BoundLogger = FilteringBoundLogger
-"""What code logs with: `log.info("job.acked", lease_s=60)`, `log.bind(job_id=...)`, `log.exception(...)`."""
+"""What code logs with: `log.info("job_state", source="PULLING")`, `log.bind(job_id=...)`, `log.exception(...)`."""
 
 RECORD_MAX = 64 * 1024
 """The most characters of one line; of a larger record only the names of its attributes are kept."""
