@@ -113,7 +113,9 @@ class After:
 
 
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the outcome, showing progress.")]
-Out = Annotated[Path | None, typer.Option(help="Save the artifacts in this folder (implies --wait).")]
+Out = Annotated[
+    Path | None, typer.Option(file_okay=False, help="Save the artifacts in this folder (implies --wait).")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 

@@ -145,3 +145,17 @@ def test_wrong_usage(url, arguments, status):
 def test_unreachable():
     done = submit("http://127.0.0.1:1/api/v1", "list")
     assert (done.returncode, "not reachable" in done.stderr) == (3, True)
+
+
+def test_a_file_in_the_place_of_the_results_folder_is_seen_before_anything_is_submitted(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    done = subprocess.run(
+        [sys.executable, TOOLS / "submit.py", "run", "--out", tmp_path / "taken", "--", "echo"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MINER_AUTH": "t", "TERM": "dumb"},
+    )
+    assert done.returncode == 2
+    assert "taken" in done.stderr
+    assert "Traceback" not in done.stderr
