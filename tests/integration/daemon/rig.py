@@ -20,6 +20,7 @@ import httpx
 import yaml
 
 from journal import Record, StreamKey, open_reader
+from runners.process import children_of
 
 TOOLS = Path(__file__).parents[3] / "tools"
 TOKEN = "bootstrap-token-that-nobody-may-see"
@@ -87,9 +88,15 @@ def holders(path: Path) -> list[int]:
 
 
 def kill_holders(path: Path) -> list[int]:
-    """SIGKILL everything that has `path` open, and return the process ids."""
+    """SIGKILL everything that has `path` open, and return the process ids.
+
+    The outer bwrap goes first, whether it has the file open or not: it must not see its sandbox end, and write an
+    exit code, before it is gone itself.
+    """
     found = holders(path)
-    for pid in found:
+    below = [child for pid in found for child in children_of(pid)]
+    outer = [pid for pid in below if set(children_of(pid)) & set(found)]
+    for pid in [*outer, *found]:
         _kill(pid)
     return found
 
