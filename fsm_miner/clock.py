@@ -2,12 +2,11 @@
 
 import asyncio
 import random
-import time
 from typing import Protocol
 
-__all__ = ["Clock", "Dice", "SystemClock", "SystemDice", "boot_id"]
+from runners.clock import boottime_ns, utc_ns
 
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+__all__ = ["Clock", "Dice", "SystemClock", "SystemDice"]
 
 
 class Clock(Protocol):
@@ -39,11 +38,11 @@ class SystemClock:
 
     def now_ns(self) -> int:
         """UTC, in nanoseconds since the epoch."""
-        return time.time_ns()
+        return utc_ns()
 
     def boot_ns(self) -> int:
         """CLOCK_BOOTTIME (clock_gettime(2))."""
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return boottime_ns()
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the event loop."""
@@ -59,9 +58,3 @@ class SystemDice:
     def roll(self) -> float:
         """Return a number, uniform in [0, 1)."""
         return self._random.random()
-
-
-def boot_id() -> str:
-    """Return the kernel's id of this boot (random(4)): a process of another boot can't be alive."""
-    with open(_BOOT_ID, encoding="ascii") as file:  # noqa: PTH123 - procfs
-        return file.read().strip()

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from fsm_miner import __version__
-from fsm_miner.clock import Clock, Dice, boot_id
+from fsm_miner.clock import Clock, Dice
 from fsm_miner.config.model import Config
 from fsm_miner.config.secret import Secret
 from fsm_miner.coordinator.http import HttpCoordinator
@@ -49,6 +49,7 @@ from fsm_miner.workspace import free_bytes
 from journal.opening import open_journal
 from journal.port import StreamKey
 from journal.sqlite import SqliteJournal
+from runners.clock import boot_id
 from runners.host import HostTools
 from states.job import Job
 from states.retry import Backoff, Policy

@@ -1,7 +1,6 @@
 """Housekeeping: folders of jobs that are over, streams that are past their retention."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from fsm_miner.clock import Clock
 from fsm_miner.config.model import Config
@@ -9,10 +8,11 @@ from fsm_miner.log_port import Log
 from fsm_miner.supervisor import Supervisor, key_of
 from fsm_miner.sweeper import Finished, Retention, Sweeper, empty_trash
 from journal.port import JournalError, Record, StreamKey
+from journal.retention import archive_folder
 from journal.sqlite import SqliteJournal
 from states.table import FINAL
 
-__all__ = ["Housekeeping", "archive_folder"]
+__all__ = ["Housekeeping"]
 
 _SWEEP_EVERY_S = 60.0
 
@@ -32,7 +32,7 @@ class Housekeeping:
     ) -> None:
         self._root = config.workspace.root
         self._retention_ns = int(config.journal.retention.total_seconds() * 1e9)
-        self._archive = archive_folder(config)
+        self._archive = archive_folder(config.journal.path)
         self._sweeper = Sweeper(
             self._root,
             Retention(
@@ -75,11 +75,6 @@ class Housekeeping:
             self._finished.pop(key, None)
         if expiry.keys:
             self._log.info("journal_exported", streams=len(expiry.keys), file=str(expiry.path))
-
-
-def archive_folder(config: Config) -> Path:
-    """Return where exported streams lie."""
-    return config.state_dir / "journal-archive"
 
 
 def _is_final(record: Record) -> bool:

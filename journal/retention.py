@@ -23,7 +23,15 @@ from journal.reader import Reader
 from journal.record import DATA_BYTES_MAX, ChainChecker, Head, verify_chain
 from journal.schema import fsync_folder
 
-__all__ = ["Expiry", "ExportBroken", "export_streams", "read_export", "seal_exported", "stamp"]
+__all__ = [
+    "Expiry",
+    "ExportBroken",
+    "archive_folder",
+    "export_streams",
+    "read_export",
+    "seal_exported",
+    "stamp",
+]
 
 # A line is at most the data, escaped once more, and the names.
 _LINE_BYTES_MAX = 2 * DATA_BYTES_MAX + 65536
@@ -47,6 +55,11 @@ class Expiry:
 def stamp(now_ns: int) -> str:
     """Return a time as it stands in file names: UTC, to the microsecond."""
     return datetime.fromtimestamp(now_ns // 1000 / 1e6, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def archive_folder(journal: Path) -> Path:
+    """Return where the streams exported from the journal at `journal` lie: beside it."""
+    return journal.parent / "journal-archive"
 
 
 def export_streams(reader: Reader, keys: Sequence[StreamKey], folder: Path, now_ns: int) -> Expiry:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 from fsm_miner.cli.outcome import ExitCode, Refused
 from journal.port import JournalError, Record, StreamKey
 from journal.reader import COLUMNS, UNREADABLE, Damaged, connect_reader, to_record
+from journal.retention import archive_folder
 from journal.schema import SchemaTooNew, schema_version
 
 __all__ = ["JournalFile", "Listed", "Sealed", "Unreadable"]
@@ -92,8 +93,8 @@ class JournalFile:
 
     @property
     def archive(self) -> Path:
-        """Where retention puts what it exports (`Config.state_dir`)."""
-        return self.path.parent / "journal-archive"
+        """Where retention puts what it exports."""
+        return archive_folder(self.path)
 
     def attempts(self, job_id: str) -> list[int]:
         """Return the attempts of a job, in order; [] if the journal has none."""
