@@ -12,7 +12,7 @@ from fsm_miner.cli.finding import Finding, Level, Lines, ok
 from fsm_miner.cli.options import ConfigOption, JsonOption, config_path
 from fsm_miner.cli.outcome import ExitCode
 from fsm_miner.cli.output import Cell, Screen
-from fsm_miner.cli.words import counted
+from fsm_miner.words import counted
 
 HELP = """Say everything that is wrong here: configuration, allowlist, machine.
 

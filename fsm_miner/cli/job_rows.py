@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from fsm_miner.cli.output import Cell
 from fsm_miner.cli.reading import Listed
-from fsm_miner.cli.story import Story
 from fsm_miner.cli.timeline import state_cell
-from fsm_miner.cli.words import NS, span
+from fsm_miner.forensics.story import Story
+from fsm_miner.words import NS, span
 from journal.port import StreamKey
 from states.job import Job
 from states.table import State

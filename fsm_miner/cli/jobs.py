@@ -10,7 +10,7 @@ from fsm_miner.cli.options import ConfigOption, JournalOption, JsonOption, journ
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.output import Screen
 from fsm_miner.cli.reading import JournalFile, Listed
-from fsm_miner.cli.story import read_story
+from fsm_miner.forensics.story import read_story
 from states.table import State
 
 HELP = """List the jobs that the journal knows, the newest first.

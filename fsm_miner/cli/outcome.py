@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import typer
 
-from fsm_miner.cli.words import clean
+from fsm_miner.words import clean
 from journal.port import JournalError
 
 __all__ = ["BROKEN_PIPE", "INTERRUPTED", "ExitCode", "Refused", "guarded"]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fsm_miner.cli.words import clean
+from fsm_miner.words import clean
 
 __all__ = ["Cell", "Screen", "clean", "progress_console"]
 

@@ -13,7 +13,6 @@ from fsm_miner.cli.options import ConfigOption, JournalOption, JsonOption, journ
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.output import Cell, Screen
 from fsm_miner.cli.reading import JournalFile
-from fsm_miner.cli.story import Story, due_json, job_json, read_story, record_json
 from fsm_miner.cli.timeline import (
     chain_cells,
     due_text,
@@ -23,7 +22,8 @@ from fsm_miner.cli.timeline import (
     state_cell,
     timeline,
 )
-from fsm_miner.cli.words import utc
+from fsm_miner.forensics.story import Story, due_json, job_json, read_story, record_json
+from fsm_miner.words import utc
 from journal.port import StreamKey
 
 HELP = """Show the life of a job, record by record.

@@ -9,9 +9,9 @@ from fsm_miner.cli.outcome import ExitCode
 from fsm_miner.cli.output import Cell, Screen
 from fsm_miner.cli.running import NOT_RUNNING, health_url
 from fsm_miner.cli.timeline import state_cell
-from fsm_miner.cli.words import span
 from fsm_miner.config import Config
 from fsm_miner.instance import Running, find_running
+from fsm_miner.words import span
 
 HELP = """Ask the running daemon how it is doing.
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fsm_miner.cli.output import STYLES, Cell
-from fsm_miner.cli.story import Step, Story, due_json, job_json
-from fsm_miner.cli.telling import artifacts_text, tell
-from fsm_miner.cli.words import NS, span, utc
+from fsm_miner.forensics.story import Step, Story, due_json, job_json
+from fsm_miner.forensics.telling import artifacts_text, tell
+from fsm_miner.words import NS, span, utc
 from states.job import NEW, Job
 from states.table import State
 

@@ -14,7 +14,7 @@ from fsm_miner.cli.output import Cell, Screen, progress_console
 from fsm_miner.cli.reading import JournalFile, Unreadable
 from fsm_miner.cli.replay import find, parse_job
 from fsm_miner.cli.verification import Findings, check_archive, check_records
-from fsm_miner.cli.words import counted
+from fsm_miner.words import counted
 from journal.reader import Damaged, open_reader
 from journal.schema import SchemaTooNew
 

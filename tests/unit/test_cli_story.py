@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from fsm_miner.cli.job_rows import cells, job_row
 from fsm_miner.cli.reading import Listed, Unreadable
-from fsm_miner.cli.story import due_json, job_json, read_story, record_json
-from fsm_miner.cli.telling import tell
 from fsm_miner.cli.timeline import chain_cells, due_text, ending_cells, fields_of, headers, timeline
+from fsm_miner.forensics.story import due_json, job_json, read_story, record_json
+from fsm_miner.forensics.telling import tell
 from journal import StreamKey
 from states import events as e
 from states.events import EVENTS

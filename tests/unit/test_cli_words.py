@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsm_miner.cli.output import Cell, Screen, clean
-from fsm_miner.cli.words import counted, size, span, utc
+from fsm_miner.words import counted, size, span, utc
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fsm_miner.cli.words import size, span, utc
+from fsm_miner.words import size, span, utc
 from states import events as e
 
 __all__ = ["artifacts_text", "tell"]
