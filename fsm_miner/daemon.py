@@ -30,6 +30,7 @@ from fsm_miner.log_port import Log
 from fsm_miner.metrics import Metrics
 from fsm_miner.node import Node
 from fsm_miner.observer import DaemonObserver
+from fsm_miner.outbox import Outbox
 from fsm_miner.progress import ProgressReporter
 from fsm_miner.pull import Pull
 from fsm_miner.reconcile import Reconciler
@@ -117,6 +118,7 @@ class Daemon:
         self._input_client = input_client(AddressPolicy.for_coordinator(config.coordinator.base_url))
         self._site = self._worksite(host)
         self._metrics = Metrics(__version__)
+        self._outbox = Outbox(config.outbox.max_concurrent, backoff=self._backoff, clock=clock, dice=dice)
         self._supervisor = self._make_supervisor()
         self._housekeeping = Housekeeping(
             config, self._journal, self._supervisor, self._recovered.finished, clock=clock, log=log
@@ -129,6 +131,7 @@ class Daemon:
             self._session,
             self._heartbeat,
             self._pull,
+            self._outbox,
             self._gpus,
             self._allowlist,
             self._node.facts,
@@ -265,6 +268,7 @@ class Daemon:
             self._coordinator,
             self._session,
             self._site,
+            self._outbox,
             self._head,
             node_id=config.node_id,
             clock=clock,

@@ -16,6 +16,7 @@ from fsm_miner.coordinator.port import (
     Unauthorized,
     Unknown,
 )
+from fsm_miner.outbox import Outbox
 from fsm_miner.session import Session
 from fsm_miner.worksite import Worksite
 from states import stimuli as s
@@ -35,6 +36,7 @@ class Delivery:
         coordinator: Coordinator,
         session: Session,
         worksite: Worksite,
+        outbox: Outbox,
         journal_head: Callable[[Job], str],
         *,
         node_id: str,
@@ -44,14 +46,19 @@ class Delivery:
         self._coordinator = coordinator
         self._session = session
         self._worksite = worksite
+        self._outbox = outbox
         self._journal_head = journal_head
         self._node_id = node_id
         self._clock = clock
         self._dice = dice
 
     async def deliver(self, job: Job) -> s.Stimulus:
-        """Deliver the job's outcome."""
-        await self._session.ready()
+        """Deliver the job's outcome when it is its turn."""
+        async with self._outbox.turn(job):
+            await self._session.ready()
+            return await self._deliver(job)
+
+    async def _deliver(self, job: Job) -> s.Stimulus:
         if job.failure is not None:
             return self._stimulus(await self._coordinator.fail(self._failure_report(job, job.failure)))
         async with self._worksite.parcel(job) as parcel:
@@ -61,6 +68,10 @@ class Delivery:
             return self._stimulus(await self._coordinator.result(report))
 
     def _stimulus(self, answer: DeliveryAnswer) -> s.Stimulus:
+        if isinstance(answer, Unknown):
+            self._outbox.unanswered(answer.reason, answer.retry_after_s)
+        elif not isinstance(answer, Unauthorized):
+            self._outbox.answered()
         match answer:
             case Delivered():
                 return s.DeliveryDone(answer.status)

@@ -19,9 +19,6 @@ __all__ = ["Node"]
 
 _MIB = 1024 * 1024
 _GPU_EVERY_S = 10.0
-# Outcomes that nobody takes are kept for as long as it lasts, each with a connection and open files while it is being
-# tried. More than these and the heartbeat would find no connection left (`exchange.CONNECTIONS_MAX`).
-_UNDELIVERED_MAX = 64
 
 
 class Node:
@@ -125,9 +122,10 @@ class Node:
             return f"draining, as the {' and the '.join(sorted(self._draining_for))} asked"
         if journal_trouble is not None:
             return f"the journal can't write: {journal_trouble}"
-        undelivered = sum(job.outcome_known for job in supervisor.jobs())
-        if undelivered >= _UNDELIVERED_MAX:
-            return f"{undelivered} outcomes wait for the coordinator to take them"
+        waiting = sum(job.outcome_known for job in supervisor.jobs())
+        watermark = self._config.outbox.pause_pull_at
+        if watermark is not None and waiting >= watermark:
+            return f"{waiting} outcomes wait for the coordinator to take them; outbox.pause_pull_at is {watermark}"
         root = self._config.workspace.root
         try:
             root.mkdir(mode=0o750, parents=True, exist_ok=True)

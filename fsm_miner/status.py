@@ -10,6 +10,7 @@ from fsm_miner import __version__
 from fsm_miner.delivery import timestamp
 from fsm_miner.heartbeat import Heartbeat
 from fsm_miner.metrics import Metrics
+from fsm_miner.outbox import Outbox, since_ns
 from fsm_miner.probe.host import HostFacts
 from fsm_miner.pull import Pull
 from fsm_miner.reload import AllowlistWatch
@@ -35,6 +36,7 @@ class Status:
         session: Session,
         heartbeat: Heartbeat,
         pull: Pull,
+        outbox: Outbox,
         gpus: GpuBoard,
         allowlist: AllowlistWatch,
         facts: Callable[[], HostFacts],
@@ -49,6 +51,7 @@ class Status:
         self._session = session
         self._heartbeat = heartbeat
         self._pull = pull
+        self._outbox = outbox
         self._gpus = gpus
         self._allowlist = allowlist
         self._facts = facts
@@ -74,6 +77,7 @@ class Status:
             "running": self._count(_RUNNING),
             "queued": self._count(_QUEUED),
             "uploading": self._count({State.UPLOADING}),
+            "outbox": self._outbox_view(),
             "slots": {"cpu": capacity.cpu, "gpu": capacity.gpu},
             "cpu_load": facts.load[0],
             "memory_free_mb": facts.memory_free_mb,
@@ -95,6 +99,12 @@ class Status:
             found.append(self._session.trouble)
         if self._supervisor.journal_trouble is not None:
             found.append(f"the journal can't write: {self._supervisor.journal_trouble}")
+        outbox = self._outbox_view()
+        if outbox["waiting"] and outbox["problem"] is not None:
+            found.append(
+                f"{outbox['waiting']} outcomes wait for the coordinator, the oldest since "
+                f"{outbox['oldest_since']}: {outbox['problem']}"
+            )
         if self._pull.held_back is not None and not self._draining():
             found.append(f"not pulling: {self._pull.held_back}")
         found += self._allowlist.loaded.problems
@@ -115,6 +125,7 @@ class Status:
             metrics.gauge(f"jobs_{name}", f"Jobs in {state}", lambda state=state: self._count({state}))
         metrics.gauge("queue", "Jobs that wait for a slot or a retry", lambda: self._count(_QUEUED))
         metrics.gauge("running", "Jobs that hold a slot", lambda: self._count(_RUNNING))
+        metrics.gauge("outbox", "Outcomes that wait to be delivered", lambda: float(len(self._waiting())))
         metrics.gauge("vram_free_mb", "Free video memory of all cards, in MiB", self._vram_free_mb)
         metrics.gauge("cpu_load", "Load average over one minute", lambda: self._facts().load[0])
         metrics.gauge("registered", "1 while the node is registered", lambda: float(self._session.is_ready))
@@ -131,6 +142,18 @@ class Status:
     def _count(self, states: "frozenset[State] | set[State]") -> int:
         counts = Counter(job.state for job in self._supervisor.jobs())
         return sum(counts[state] for state in states)
+
+    def _waiting(self) -> list[int]:
+        """Return since when (UTC, ns) each outcome waits to be delivered."""
+        return [since_ns(job) for job in self._supervisor.jobs() if job.outcome_known]
+
+    def _outbox_view(self) -> dict[str, Any]:
+        waiting = self._waiting()
+        return {
+            "waiting": len(waiting),
+            "oldest_since": timestamp(min(waiting)) if waiting else None,
+            "problem": self._outbox.trouble,
+        }
 
     def _vram_free_mb(self) -> int:
         return sum(gpu.vram_free_mb for gpu in self._gpus.reading.gpus)

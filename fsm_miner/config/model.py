@@ -38,6 +38,7 @@ __all__ = [
     "JournalSection",
     "Logging",
     "Network",
+    "OutboxSection",
     "PythonRunner",
     "Resources",
     "Retries",
@@ -199,6 +200,13 @@ class Retries(_Section):
         return self
 
 
+class OutboxSection(_Section):
+    """Outcomes that wait for the coordinator. `pause_pull_at` None never stops the pulling."""
+
+    max_concurrent: Annotated[int, Field(ge=1, le=64)] = 4
+    pause_pull_at: Annotated[int, Field(ge=1, le=100_000)] | None = 64
+
+
 class Timeouts(_Section):
     """How long things may take that are not the job's own."""
 
@@ -225,6 +233,7 @@ class Config(_Section):
     health: Health = Health()
     sandbox: Sandbox = Sandbox()
     retries: Retries = Retries()
+    outbox: OutboxSection = OutboxSection()
     timeouts: Timeouts = Timeouts()
     tags: Annotated[tuple[Tag, ...], Many] = ()
     network: Network = Network()

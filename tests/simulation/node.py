@@ -10,6 +10,7 @@ from fsm_miner.delivery import Delivery
 from fsm_miner.effects import JobEffects
 from fsm_miner.heartbeat import Heartbeat
 from fsm_miner.intake import Intake
+from fsm_miner.outbox import Outbox
 from fsm_miner.progress import ProgressReporter
 from fsm_miner.pull import Pull
 from fsm_miner.reconcile import Reconciler
@@ -31,6 +32,7 @@ __all__ = ["BACKOFF", "HEARTBEAT_S", "Node"]
 
 BACKOFF = Backoff(5.0, 120.0)
 HEARTBEAT_S = 15.0
+OUTBOX_MAX = 2
 POLICY = Policy(max_runs=3, run_backoff=Backoff(2.0, 60.0), delivery_backoff=BACKOFF)
 
 
@@ -85,7 +87,10 @@ class Node:
         self.recovered = replay(disk.memory.records())
         self.session = Session(client, self._describe, backoff=BACKOFF, clock=clock, dice=dice, log=log)
         self.progress = ProgressReporter(client, self.session, self._feed_soon, interval_s=2.0, clock=clock)
-        delivery = Delivery(client, self.session, site, self._head, node_id="node-1", clock=clock, dice=dice)
+        self.outbox = Outbox(OUTBOX_MAX, backoff=BACKOFF, clock=clock, dice=dice)
+        delivery = Delivery(
+            client, self.session, site, self.outbox, self._head, node_id="node-1", clock=clock, dice=dice
+        )
         effects = JobEffects(
             client,
             self.session,

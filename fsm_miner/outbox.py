@@ -1,0 +1,98 @@
+"""The outbox: which outcomes may be on their way to the coordinator now.
+
+The oldest goes first, and only so many go at once. While the coordinator does not answer, one at a time is tried,
+at growing intervals, however many wait: an outage of days costs the journal no more for a hundred jobs than for one,
+and its end is met by one request and not by a crowd.
+"""
+
+import asyncio
+from bisect import insort
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from itertools import count
+
+from fsm_miner.clock import Clock, Dice
+from states.job import Job
+from states.retry import Backoff
+
+__all__ = ["Outbox", "since_ns"]
+
+_NS_PER_S = 1_000_000_000
+
+
+def since_ns(job: Job) -> int:
+    """Return since when (UTC, ns) an outcome waits: the job's end, or its arrival if it never ran."""
+    return job.offered_ns if job.ended is None else job.ended.finished_ns
+
+
+class Outbox:
+    """Gives turns to deliveries. Not thread-safe; lives on one event loop."""
+
+    def __init__(self, max_concurrent: int, *, backoff: Backoff, clock: Clock, dice: Dice) -> None:
+        self._max_concurrent = max_concurrent
+        self._backoff = backoff
+        self._clock = clock
+        self._dice = dice
+        self._numbers = count()
+        self._waiting: list[tuple[int, int]] = []
+        self._changed = asyncio.Event()
+        self._under_way = 0
+        self._unanswered = 0
+        self._not_before_ns = 0
+        self.trouble: str | None = None
+        """Why the last delivery had no answer, in words for `/healthz`; None when it had one."""
+
+    @asynccontextmanager
+    async def turn(self, job: Job) -> AsyncGenerator[None]:
+        """Wait for the job's turn, and hold it. The one that has waited longest is next."""
+        me = (since_ns(job), next(self._numbers))
+        insort(self._waiting, me)
+        try:
+            while (pause_s := self._pause_s(me)) != 0:
+                await self._change_or(pause_s)
+            self._under_way += 1
+        finally:
+            self._waiting.remove(me)
+            self._tell()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._tell()
+
+    def answered(self) -> None:
+        """Note that the coordinator has said something, be it yes or no."""
+        self._unanswered = self._not_before_ns = 0
+        self.trouble = None
+        self._tell()
+
+    def unanswered(self, reason: str, retry_after_s: float | None) -> None:
+        """Note that it has not, and let some time pass before the next one is tried."""
+        self._unanswered += 1
+        pause_s = self._backoff.delay_s(self._unanswered, self._dice.roll(), retry_after_s)
+        self._not_before_ns = self._clock.boot_ns() + int(pause_s * _NS_PER_S)
+        self.trouble = reason
+
+    def _pause_s(self, me: tuple[int, int]) -> float | None:
+        """Return for how long to wait before asking again: 0 is now, None is until something changes."""
+        if self._waiting[0] != me or self._under_way >= (1 if self._unanswered else self._max_concurrent):
+            return None
+        return max(0, self._not_before_ns - self._clock.boot_ns()) / _NS_PER_S
+
+    async def _change_or(self, pause_s: float | None) -> None:
+        changed = self._changed
+        if pause_s is None:
+            await changed.wait()
+            return
+        timer = asyncio.create_task(self._clock.sleep(pause_s))
+        change = asyncio.create_task(changed.wait())
+        try:
+            await asyncio.wait({timer, change}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            change.cancel()
+
+    def _tell(self) -> None:
+        """Wake all who wait, once."""
+        self._changed.set()
+        self._changed = asyncio.Event()
