@@ -19,10 +19,14 @@ _PERIOD_US = 100_000
 
 @dataclass(frozen=True, slots=True)
 class CgroupUsage:
-    """What the cgroup counted; None for what this kernel does not tell."""
+    """What the cgroup counted; None for what this kernel does not tell.
+
+    `memory_bytes` is what the machine can't take back now (as `runners.usage` has it): no page cache.
+    """
 
     cpu_s: float | None
     memory_peak_bytes: int | None
+    memory_bytes: int | None = None
 
 
 def problem_with(parent: Path) -> str | None:
@@ -84,7 +88,12 @@ def usage(group: Path) -> CgroupUsage:
         peak = int((group / "memory.peak").read_text())
     except (FileNotFoundError, ValueError):
         peak = None
-    return CgroupUsage(cpu_s=None if cpu_us is None else cpu_us / 1e6, memory_peak_bytes=peak)
+    held = _pairs(group / "memory.stat")
+    return CgroupUsage(
+        cpu_s=None if cpu_us is None else cpu_us / 1e6,
+        memory_peak_bytes=peak,
+        memory_bytes=held.get("anon", 0) + held.get("shmem", 0) if held else None,
+    )
 
 
 def remove(group: Path) -> bool:
