@@ -17,6 +17,7 @@ from typing import Any, Literal
 from fsm_miner.beneath import NotRegularError, NotThereError, open_regular, path_problem
 from fsm_miner.offload import offload
 from fsm_miner.workspace import Workspace
+from runners.shortage import is_shortage
 from states.codes import ErrorCode, Failure
 
 __all__ = ["Collected", "Declared", "StoredArtifact", "Where", "collect", "open_stored", "sha256_of"]
@@ -98,6 +99,10 @@ async def collect(
     Fails with E_DENY for a path that is none, E_ARTIFACT for what is missing (and not optional) or is no
     readable regular file, E_OUTPUT for what is larger than its `max_mb`, or than `total_bytes_max`
     together. Sizes are checked before anything is hashed. E_INTERNAL: the disk cannot be read.
+
+    Raises:
+        OSError: this process lacks something for a moment (`runners.shortage`).
+
     """
     try:
         return await _collect(declared, workspace, total_bytes_max, stdout_artifact)
@@ -208,6 +213,8 @@ def _store(item: Declared, workspace: Workspace, stdout_artifact: str | None, st
         digest = sha256_of(fd, before.st_size, stop)
         after = os.fstat(fd)
     except OSError as problem:
+        if is_shortage(problem):
+            raise
         raise _StoppedError(
             ErrorCode.INTERNAL, f"artifact {item.path!r}: cannot be read from the disk: {problem.strerror}"
         ) from problem

@@ -8,6 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+from runners.shortage import is_shortage
+
 __all__ = ["NotRegularError", "NotThereError", "open_regular", "path_problem"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,6 +65,7 @@ def open_regular(base: Path, path: str) -> int:
     Raises:
         NotThereError: it, or a folder on the way, does not exist.
         NotRegularError: it is something else, or cannot be read.
+        OSError: this process lacks something for a moment (`runners.shortage`): that says nothing about the file.
         ValueError: the path is not one `path_problem` lets pass.
 
     """
@@ -92,6 +95,8 @@ def _open_step(step: str | Path, folder: int | None, shown: str) -> int:
     except FileNotFoundError:
         raise NotThereError(shown) from None
     except OSError as problem:
+        if is_shortage(problem):
+            raise
         raise NotRegularError(f"{shown!r} on its way cannot be opened: {problem.strerror}") from problem
 
 
@@ -103,6 +108,8 @@ def _open_file(name: str, folder: int) -> int:
     try:
         opened = os.open(name, _FILE, dir_fd=folder)
     except OSError as problem:
+        if is_shortage(problem):
+            raise
         raise NotRegularError(f"it cannot be opened: {problem.strerror}") from problem
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
@@ -116,6 +123,8 @@ def _lstat(name: str, folder: int) -> os.stat_result:
     except FileNotFoundError:
         raise NotThereError(name) from None
     except OSError as problem:
+        if is_shortage(problem):
+            raise
         raise NotRegularError(f"{name!r} cannot be looked at: {problem.strerror}") from problem
 
 

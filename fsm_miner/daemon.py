@@ -30,7 +30,10 @@ from fsm_miner.log_port import Log
 from fsm_miner.metrics import Metrics
 from fsm_miner.node import Node
 from fsm_miner.observer import DaemonObserver
+from fsm_miner.offload import offload
 from fsm_miner.outbox import Outbox
+from fsm_miner.ports import Ports
+from fsm_miner.premises import LogState, Premises
 from fsm_miner.progress import ProgressReporter
 from fsm_miner.pull import Pull
 from fsm_miner.reconcile import Reconciler
@@ -48,10 +51,11 @@ from fsm_miner.supervisor import Supervisor, key_of
 from fsm_miner.sweeper import Finished
 from fsm_miner.workspace import free_bytes
 from journal.opening import open_journal
-from journal.port import StreamKey
+from journal.port import JournalUnavailable, StreamKey
 from journal.sqlite import SqliteJournal
 from runners.clock import boot_id
 from runners.host import HostTools
+from runners.reserve import FILES_RESERVE, DiskReserve
 from states.job import Job
 from states.retry import Backoff, Policy
 from states.stimuli import CancelAsked
@@ -76,6 +80,8 @@ class Daemon:
         clock: Clock,
         dice: Dice,
         log: Log,
+        log_state: LogState,
+        ports: Ports | None = None,
     ) -> None:
         """Open the journal, replay it, and put the parts together; nothing moves before `run`.
 
@@ -84,6 +90,7 @@ class Daemon:
 
         """
         self._config = config
+        self._ports = ports or Ports()
         self._clock = clock
         self._dice = dice
         self._log = log
@@ -100,8 +107,24 @@ class Daemon:
         self._isolation = isolation(host.backend, cgroup_parent)
         if no_cgroup is not None:
             log.info("cgroup_absent", reason=no_cgroup)
-        self._node = Node(config, self._gpus, self._isolation, clock=clock, log=log)
-        self._coordinator = HttpCoordinator(
+        self._premises = Premises(
+            config,
+            log_state,
+            (self._lock_there, self._journal_there),
+            self._premises_changed,
+            clock=clock,
+            log=log,
+        )
+        self._node = Node(
+            config,
+            self._gpus,
+            self._isolation,
+            self._premises.why_not_pull,
+            lambda: bool(self._allowlist.current.rules),
+            clock=clock,
+            log=log,
+        )
+        client = HttpCoordinator(
             config.coordinator.base_url,
             config.node_id,
             token.reveal,
@@ -112,11 +135,15 @@ class Daemon:
             on_absent=lambda endpoint: log.info("endpoint_absent", endpoint=endpoint),
             boundary_key=secrets.token_bytes(32),
         )
+        self._coordinator = self._ports.coordinator(client)
         self._session = Session(
             self._coordinator, self._node.describe, backoff=self._backoff, clock=clock, dice=dice, log=log
         )
-        self._input_client = input_client(AddressPolicy.for_coordinator(config.coordinator.base_url))
-        self._site = self._worksite(host)
+        self._input_client = self._ports.inputs(
+            input_client(AddressPolicy.for_coordinator(config.coordinator.base_url))
+        )
+        self._machine = self._make_worksite(host)
+        self._site = self._ports.worksite(self._machine)
         self._metrics = Metrics(__version__)
         self._outbox = Outbox(config.outbox.max_concurrent, backoff=self._backoff, clock=clock, dice=dice)
         self._supervisor = self._make_supervisor()
@@ -139,6 +166,7 @@ class Daemon:
             isolation=self._isolation,
             capacity=self._node.capacity,
             uptime_s=lambda: (clock.boot_ns() - self._started_ns) / 1e9,
+            more_trouble=self._more_trouble,
         )
         self._status.gauges(self._metrics)
 
@@ -172,6 +200,7 @@ class Daemon:
             self._reconciler().run([(one.job, one.since_ns) for one in found]),
             self._node.watch_gpus(self._supervisor),
             self._housekeeping.run(),
+            self._premises.run(),
         ]
         tasks = [asyncio.create_task(self._forever(part)) for part in parts]
         serving = None if health is None else asyncio.create_task(health.run())
@@ -202,6 +231,30 @@ class Daemon:
             self._log.error("loop_failed", problem=repr(error), exc_info=error)
             self._stop.set()
 
+    # Looking after what is held open.
+
+    def _premises_changed(self) -> None:
+        self._supervisor.poke()
+
+    async def _lock_there(self) -> str | None:
+        return await offload(self._instance.restore)
+
+    async def _journal_there(self) -> str | None:
+        try:
+            for problem in await self._journal.restore():
+                self._log.error("journal_put_back", problem=problem)
+        except JournalUnavailable as error:
+            return f"journal: {error}"
+        return None
+
+    def _more_trouble(self) -> list[str]:
+        swept = self._housekeeping.trouble
+        return [
+            *self._premises.found.all,
+            *self._supervisor.lacks.values(),
+            *([] if swept is None else [swept]),
+        ]
+
     # Parts.
 
     def _health_server(self) -> HealthServer | None:
@@ -230,7 +283,7 @@ class Daemon:
             self._log.error("stream_unreadable", problem=problem)
         return journal, recovered
 
-    def _worksite(self, host: HostTools) -> MachineSite:
+    def _make_worksite(self, host: HostTools) -> MachineSite:
         config, facts = self._config, self._node.facts()
         return MachineSite(
             config.workspace.root,
@@ -242,7 +295,14 @@ class Daemon:
                 free_bytes=free_bytes,
             ),
             Planner(config),
-            Processes(host, lambda: find_parent()[0], self._boot_id, clock=self._clock, dice=self._dice),
+            Processes(
+                host,
+                lambda: find_parent()[0],
+                self._boot_id,
+                DiskReserve(config.workspace.root, config.resources.disk_reserve_mb * _MIB, FILES_RESERVE),
+                clock=self._clock,
+                dice=self._dice,
+            ),
             FetchSettings(
                 self._input_client,
                 FetchLimits(
@@ -288,7 +348,7 @@ class Daemon:
             self._site, self._metrics, self._finished, forget=progress.forget, clock=clock, log=self._log
         )
         return Supervisor(
-            self._journal,
+            self._ports.journal(self._journal),
             effects,
             observer,
             policy=Policy(
@@ -321,7 +381,7 @@ class Daemon:
             self._coordinator,
             self._session,
             self._supervisor,
-            Intake(self._supervisor, self._site.keep_secrets, clock=self._clock, log=self._log),
+            Intake(self._supervisor, self._machine.keep_secrets, clock=self._clock, log=self._log),
             self._node.pull_request,
             lambda: self._node.why_not_pull(self._supervisor),
             poll_interval_s=self._config.coordinator.poll_interval_s,

@@ -6,7 +6,9 @@ from fsm_miner.clock import Clock, Dice
 from fsm_miner.coordinator.port import Acked, Coordinator, Gone, Unauthorized, Unknown
 from fsm_miner.delivery import Delivery
 from fsm_miner.session import Session
-from fsm_miner.worksite import Worksite
+from fsm_miner.worksite import NotNow, Worksite
+from runners.lock import RunError
+from runners.shortage import is_shortage
 from states import instructions as i
 from states import stimuli as s
 from states.job import Job
@@ -44,7 +46,20 @@ class JobEffects:
         self._dice = dice
 
     async def perform(self, job: Job, instruction: i.Instruction) -> s.Stimulus:
-        """Do the instruction; return what came of it."""
+        """Do the instruction; return what came of it.
+
+        Raises:
+            NotNow: the node lacks something for a moment.
+
+        """
+        try:
+            return await self._perform(job, instruction)
+        except (OSError, RunError) as error:
+            if is_shortage(error):
+                raise NotNow(f"{type(instruction).__name__}: {error}") from error
+            raise
+
+    async def _perform(self, job: Job, instruction: i.Instruction) -> s.Stimulus:
         match instruction:
             case i.AskAck():
                 return await self._ask_ack(job)

@@ -15,6 +15,7 @@ from states.table import FINAL
 __all__ = ["Housekeeping"]
 
 _SWEEP_EVERY_S = 60.0
+_SWEEP_AGAIN_S = 5.0
 
 
 class Housekeeping:
@@ -44,6 +45,8 @@ class Housekeeping:
         self._finished: dict[StreamKey, Finished] = {one.key: one for one in finished}
         self._clock = clock
         self._log = log
+        self.trouble: str | None = None
+        """Why the last sweep could not do all of its work; None if it did."""
 
     def add(self, finished: Finished) -> None:
         """Note that a job is over."""
@@ -55,8 +58,14 @@ class Housekeeping:
             try:
                 await self._sweep()
             except (OSError, JournalError) as error:
-                self._log.warning("sweep_failed", problem=str(error))
-            await self._clock.sleep(_SWEEP_EVERY_S)
+                if self.trouble is None:
+                    self._log.warning("sweep_failed", problem=str(error))
+                self.trouble = f"housekeeping: {error}"
+            else:
+                if self.trouble is not None:
+                    self._log.info("sweep_goes_on")
+                self.trouble = None
+            await self._clock.sleep(_SWEEP_EVERY_S if self.trouble is None else _SWEEP_AGAIN_S)
 
     async def _sweep(self) -> None:
         for problem in await empty_trash(self._root):

@@ -30,6 +30,7 @@ from fsm_miner.input_rules import (
     shown,
 )
 from fsm_miner.offload import offload
+from runners.shortage import is_shortage, shortage_behind
 from states.codes import ErrorCode, Failure
 
 __all__ = ["FetchLimits", "Fetched", "InputUrl", "fetch_inputs"]
@@ -83,6 +84,10 @@ async def fetch_inputs(
     which belongs to the caller.
 
     `client` comes from `input_client`: it must have neither a token nor a redirect policy of its own.
+
+    Raises:
+        OSError: this process lacks something for a moment (`runners.shortage`).
+
     """
     assert "authorization" not in client.headers, "a coordinator's client must never fetch inputs"
     assert not client.follow_redirects
@@ -101,6 +106,8 @@ async def fetch_inputs(
             ErrorCode.INPUT, f"the inputs were not complete after {limits.total_s:.0f} s; {fetch.progress}"
         )
     except OSError as problem:
+        if is_shortage(problem):
+            raise
         return Failure(ErrorCode.NORESOURCE, f"inputs cannot be written to {into}: {problem.strerror}")
 
 
@@ -145,6 +152,9 @@ class _Fetch:
             message = f"input {item.name!r}: host not allowed here: {refused}"
             raise StoppedError(Failure(ErrorCode.DENY, message)) from refused
         except httpx.TransportError as problem:
+            lacks_something = shortage_behind(problem)
+            if lacks_something is not None:
+                raise lacks_something from problem
             words = str(problem) or type(problem).__name__
             raise failed(item.name, f"{shown(str(url))}: {words[:_WORDS_CHARS_MAX]}") from problem
         except (httpx.InvalidURL, httpx.HTTPError, httpx.StreamError) as problem:

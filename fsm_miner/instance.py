@@ -37,21 +37,32 @@ class Instance:
         """
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         self.path = _path(state_dir)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            other = _read(self._fd)
-            os.close(self._fd)
-            pid = other.get("pid", "unknown")
-            raise AlreadyRunning(
-                f"{state_dir}: another daemon (process {pid}) works in this state folder; "
-                "stop it, or give this one a journal.path of its own"
-            ) from None
+        self._health_url: str | None = None
+        self._fd = _take(self.path)
         self.publish(None)
+
+    def restore(self) -> str | None:
+        """Make the lock file again, should somebody have deleted it; say what hinders that, None if nothing does.
+
+        Without its name the lock keeps nobody out. The old one is held until the new one is taken.
+        """
+        try:
+            if _same(self._fd, self.path):
+                return None
+            self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            taken = _take(self.path)
+        except AlreadyRunning as other:
+            return f"{self.path}: was deleted, and {other}"
+        except OSError as error:
+            return f"{self.path}: was deleted and can't be made again: {error.strerror}"
+        lost, self._fd = self._fd, taken
+        os.close(lost)
+        self.publish(self._health_url)
+        return None
 
     def publish(self, health_url: str | None) -> None:
         """Say where this daemon's status page is."""
+        self._health_url = health_url
         text = json.dumps({"pid": os.getpid(), "health_url": health_url}).encode()
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, text, 0)
@@ -60,6 +71,29 @@ class Instance:
         """Let go."""
         os.ftruncate(self._fd, 0)
         os.close(self._fd)
+
+
+def _take(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = _read(fd).get("pid", "unknown")
+        os.close(fd)
+        raise AlreadyRunning(
+            f"{path.parent}: another daemon (process {pid}) works in this state folder; "
+            "stop it, or give this one a journal.path of its own"
+        ) from None
+    return fd
+
+
+def _same(fd: int, path: Path) -> bool:
+    held = os.fstat(fd)
+    try:
+        there = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
 
 
 def find_running(state_dir: Path) -> Running | None:

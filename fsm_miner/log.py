@@ -66,11 +66,21 @@ class NodeLog:
     _stderr: LogStream
     _bridge: logging.Handler
     _bridged: logging.Logger
+    _output: "_Output"
 
     @property
     def dropped(self) -> int:
         """How many lines were lost since the start."""
         return self._stderr.dropped + (0 if self._file is None else self._file.dropped)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why lines to the file are being lost; None while they are not."""
+        return None if self._file is None else self._file.trouble
+
+    def resume(self) -> None:
+        """Try to write to the file again, if it could not be written to: nobody else may log for hours."""
+        self._output.resume()
 
     def reopen(self) -> None:
         """Open the log file anew before the next line (SIGHUP). Safe in a signal handler."""
@@ -129,7 +139,7 @@ def configure_logging(
     ).bind()
     handler = _Bridge(recorder, output)
     bridge.addHandler(handler)
-    return NodeLog(cast("BoundLogger", logger), file, stream, handler, bridge)
+    return NodeLog(cast("BoundLogger", logger), file, stream, handler, bridge, output)
 
 
 class _Recorder:
@@ -189,9 +199,19 @@ class _Output:
             return
         lost = self._file.write(self._for_file(record))
         if lost:
-            after = self._recorder.record("warning", None, "log.resumed", {"lost_lines": lost})
-            self._stream.write(self._for_stream(after))
-            self._file.write(self._for_file(after))
+            self._stream.write(self._for_stream(self._resumed(lost)))
+            self._file.write(self._for_file(self._resumed(lost)))
+
+    def resume(self) -> None:
+        """End an outage of the file, if it works again."""
+        if self._file is None:
+            return
+        lost = self._file.resume(lambda lines: self._for_file(self._resumed(lines)))
+        if lost:
+            self._stream.write(self._for_stream(self._resumed(lost)))
+
+    def _resumed(self, lost: int) -> Record:
+        return self._recorder.record("warning", None, "log.resumed", {"lost_lines": lost})
 
     # The names under which structlog calls its wrapped logger.
     debug = info = warning = warn = error = exception = critical = fatal = write

@@ -37,6 +37,8 @@ class LogFile:
         self._outage = 0
         self._closed = False
         self.dropped = 0
+        self.trouble: str | None = None
+        """Why lines are being lost; None while they are not."""
 
     def reopen(self) -> None:
         """Open the path anew before the next line. Only sets a flag: safe in a signal handler."""
@@ -56,8 +58,23 @@ class LogFile:
             except OSError as error:
                 self._lose(error)
                 return 0
-            lost, self._outage = self._outage, 0
-            return lost
+            return self._ended()
+
+    def resume(self, line: Callable[[int], str]) -> int:
+        """Try to end an outage with the line for so many lost ones; return how many, 0 if it goes on or is none."""
+        with self._lock:
+            if self._closed or not self._outage:
+                return 0
+            try:
+                self._write_all(self._current(), line(self._outage))
+            except OSError:
+                return 0
+            return self._ended()
+
+    def _ended(self) -> int:
+        lost, self._outage = self._outage, 0
+        self.trouble = None
+        return lost
 
     def close(self) -> None:
         """Close the file; later lines are dropped and counted."""
@@ -68,6 +85,9 @@ class LogFile:
     def _lose(self, error: OSError) -> None:
         self.dropped += 1
         self._outage += 1
+        self.trouble = (
+            f"{self._path}: the log can't be written: {error.strerror}; lines are lost until it can: make space"
+        )
         if self._outage == 1:
             self._failing(
                 f"cannot write the log {self._path}: {error.strerror}; lines are lost until it works"

@@ -1,6 +1,6 @@
 """This node, as its coordinator should see it: what it has, what it has room for, and why it takes nothing now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fsm_miner import __version__
@@ -12,12 +12,10 @@ from fsm_miner.probe.descriptor import descriptor
 from fsm_miner.probe.host import HostFacts, HostProbe
 from fsm_miner.site.gpus import GpuBoard
 from fsm_miner.supervisor import Supervisor
-from fsm_miner.workspace import free_bytes
 from states.admission import Capacity, Room
 
 __all__ = ["Node"]
 
-_MIB = 1024 * 1024
 _GPU_EVERY_S = 10.0
 
 
@@ -25,9 +23,19 @@ class Node:
     """Reads the machine and the configuration; holds nothing but who asked for a drain."""
 
     def __init__(
-        self, config: Config, gpus: GpuBoard, isolation: Sequence[str], *, clock: Clock, log: Log
+        self,
+        config: Config,
+        gpus: GpuBoard,
+        isolation: Sequence[str],
+        premises: Callable[[], str | None],
+        any_rule: Callable[[], bool],
+        *,
+        clock: Clock,
+        log: Log,
     ) -> None:
         """Look once.
+
+        `premises` says why the machine is not fit to take a job now, `any_rule` whether any command may run at all.
 
         Raises:
             OSError: there is no workspace, and none can be made.
@@ -36,6 +44,9 @@ class Node:
         self._config = config
         self._gpus = gpus
         self._isolation = tuple(isolation)
+        self._premises = premises
+        self._any_rule = any_rule
+        self._unreadable: str | None = None
         self._clock = clock
         self._log = log
         self._draining_for: set[str] = set()
@@ -51,8 +62,11 @@ class Node:
         try:
             self._config.workspace.root.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._facts = self._probe.read()
+            self._unreadable = None
         except OSError as error:
-            self._log.warning("host_unreadable", problem=str(error))
+            if self._unreadable != str(error):  # asked many times a minute
+                self._log.warning("host_unreadable", problem=str(error))
+            self._unreadable = str(error)
         return self._facts
 
     def capacity(self) -> Capacity:
@@ -90,7 +104,7 @@ class Node:
     def pull_request(self, room: Room) -> PullRequest:
         """Return what to ask for, given the room."""
         return PullRequest(
-            runners=self._runners,
+            runners=self._ready_runners(),
             cpu_slots=room.cpu_slots,
             gpus_vram_free_mb=room.gpus_free_mb,
             tags=self._config.tags,
@@ -126,15 +140,16 @@ class Node:
         watermark = self._config.outbox.pause_pull_at
         if watermark is not None and waiting >= watermark:
             return f"{waiting} outcomes wait for the coordinator to take them; outbox.pause_pull_at is {watermark}"
-        root = self._config.workspace.root
-        try:
-            root.mkdir(mode=0o750, parents=True, exist_ok=True)
-            free_mb = free_bytes(root) // _MIB
-        except OSError as error:
-            return f"{root}: {error.strerror}"
-        if free_mb <= self._config.resources.disk_reserve_mb:
-            return f"{root}: {free_mb} MiB free; resources.disk_reserve_mb keeps that much"
-        return None
+        lack = next(iter(supervisor.lacks.values()), None)
+        if lack is not None:
+            return f"the node lacks something to go on with a job: {lack}"
+        if not self._ready_runners():
+            return "no allowlist rule is in force, so no command may run: see runners.cli.allowlist_files"
+        return self._premises()
+
+    def _ready_runners(self) -> tuple[str, ...]:
+        """Return the runners that could run something now: without a rule, every command would only be refused."""
+        return tuple(name for name in self._runners if name != "cli" or self._any_rule())
 
     async def watch_gpus(self, supervisor: Supervisor) -> None:
         """Look at the cards from time to time, and at the slots when they changed. Runs until cancelled."""

@@ -16,6 +16,10 @@ import uvloop
 from fsm_miner.clock import SystemClock, SystemDice
 from fsm_miner.config import Config, ConfigError, Secret, load_config, resolve_secret, warnings_of
 from fsm_miner.daemon import Daemon
+from fsm_miner.fault_points.points import FaultPoints
+from fsm_miner.fault_points.ports import FaultyPorts
+from fsm_miner.fault_points.spec import VARIABLE, FaultSpecError, take_spec
+from fsm_miner.fault_points.system import watch_system
 from fsm_miner.instance import AlreadyRunning, Instance
 from fsm_miner.log import NodeLog, configure_logging
 from fsm_miner.log_values import Redactor
@@ -40,9 +44,11 @@ def run_daemon(config_path: Path) -> int:
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     try:
+        fault = take_spec(os.environ)
+        points = None if fault is None else FaultPoints(fault)
         config = load_config(config_path)
         token = resolve_secret(config.coordinator.auth_token, os.environ)
-    except ConfigError as error:
+    except (ConfigError, FaultSpecError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
         return EXIT_CONFIG
     # The token lives in `token` from here on; children and /proc/<pid>/environ of theirs need not have it.
@@ -57,13 +63,20 @@ def run_daemon(config_path: Path) -> int:
         bridge=logging.getLogger(),
     )
     try:
-        return _run(config, token, node_log)
+        return _run(config, token, node_log, points)
     finally:
         node_log.close()
 
 
-def _run(config: Config, token: Secret, node_log: NodeLog) -> int:
+def _run(config: Config, token: Secret, node_log: NodeLog, points: FaultPoints | None) -> int:
     log = node_log.logger
+    if points is not None:
+        log.error(
+            "fault_points_on",
+            spec=str(points),
+            problem=f"{VARIABLE} is set: this daemon is a test's, and may end itself; unset it, and restart",
+        )
+        watch_system(points, config.workspace.root)
     for warning in warnings_of(config):
         log.warning("dangerous_configuration", problem=warning)
     host = host_tools(config)
@@ -84,7 +97,17 @@ def _run(config: Config, token: Secret, node_log: NodeLog) -> int:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, node_log.reopen)
         loop.set_default_executor(ready_threads(_THREADS))
-        daemon = Daemon(config, token, host, instance, clock=SystemClock(), dice=SystemDice(), log=log)
+        daemon = Daemon(
+            config,
+            token,
+            host,
+            instance,
+            clock=SystemClock(),
+            dice=SystemDice(),
+            log=log,
+            log_state=node_log,
+            ports=None if points is None else FaultyPorts(points),
+        )
         await daemon.run()
 
     try:

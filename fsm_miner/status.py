@@ -45,6 +45,7 @@ class Status:
         isolation: Sequence[str],
         capacity: Callable[[], Capacity],
         uptime_s: Callable[[], float],
+        more_trouble: Callable[[], Sequence[str]],
     ) -> None:
         self._node_id = node_id
         self._supervisor = supervisor
@@ -59,6 +60,7 @@ class Status:
         self._isolation = list(isolation)
         self._capacity = capacity
         self._uptime_s = uptime_s
+        self._more_trouble = more_trouble
 
     def health(self) -> dict[str, Any]:
         """Return the answer of `/healthz`."""
@@ -107,6 +109,7 @@ class Status:
             )
         if self._pull.held_back is not None and not self._draining():
             found.append(f"not pulling: {self._pull.held_back}")
+        found += [trouble for trouble in self._more_trouble() if f"not pulling: {trouble}" not in found]
         found += self._allowlist.loaded.problems
         found += self._gpus.reading.problems
         return found

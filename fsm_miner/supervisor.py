@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.scribe import Scribe
+from fsm_miner.worksite import NotNow
 from journal.port import AppendConflict, Journal, JournalUnavailable, StreamKey
 from states import stimuli as s
 from states.admission import Capacity, Grant, Room, admit, room
@@ -91,6 +92,8 @@ class Supervisor:
         self._words: set[tuple[StreamKey, s.CancelAsked | s.AbandonAsked]] = set()
         self._admission_wanted = asyncio.Event()
         self._stopping = False
+        self.lacks: dict[StreamKey, str] = {}
+        """What the node lacks at the moment to go on with a job, by the job (`worksite.NotNow`)."""
         self.changed = asyncio.Event()
         """Set whenever room may have become free or a job ended; whoever waits for it clears it."""
         self._scribe = Scribe(journal, observer, clock, self._spawn, self.changed.set)
@@ -208,6 +211,7 @@ class Supervisor:
                 self._observer.stepped(before, after, kept)
         if after.final:
             del self._live[key_of(after)]
+            self.lacks.pop(key_of(after), None)
             self.changed.set()
         if before.holds_slot and not after.holds_slot:
             self.poke()
@@ -237,11 +241,15 @@ class Supervisor:
         pause = False
         try:
             stimulus = await self._effects.perform(job, instruction)
+        except NotNow as lack:
+            await self._not_now(live, str(lack))
+            return
         except Exception as error:  # noqa: BLE001 - a defect of an effect must not take the daemon with it
             self._observer.trouble("effect_failed", job, f"{type(instruction).__name__}: {error!r}", error)
             message = f"a defect of the node in {type(instruction).__name__}; its log has the trace"
             stimulus = s.EffectFailed(message, self._clock.now_ns(), self._dice.roll())
             pause = True
+        self.lacks.pop(key_of(job), None)
         if live.task is not asyncio.current_task():
             return  # cancelled too late to be stopped: something else is due by now
         live.task = None  # from here on nobody cancels this: facts are being written
@@ -253,6 +261,17 @@ class Supervisor:
         if pause or (not moved and due(live.job) == instruction):
             await self._clock.sleep(_PAUSE_AFTER_DEFECT_S)
         self._act(live)
+
+    async def _not_now(self, live: _Live, lack: str) -> None:
+        """Leave the job as it is, and do the same again a little later."""
+        key = key_of(live.job)
+        if key not in self.lacks:
+            self._observer.trouble("not_now", live.job, lack)
+        self.lacks[key] = lack
+        await self._clock.sleep(_PAUSE_AFTER_DEFECT_S)
+        if live.task is asyncio.current_task():
+            live.task = None
+            self._act(live)
 
     async def _step_or_stop(self, live: _Live, stimulus: s.Stimulus) -> bool:
         try:

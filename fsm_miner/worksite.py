@@ -1,7 +1,7 @@
 """The port for everything on this machine that a job touches: its folder, its process, its files.
 
 `fsm_miner.site` is the real one; the simulator has another. A method does one instruction and returns what
-came of it; it can be cancelled at any moment, except `launch`, and asked again.
+came of it; it can be cancelled at any moment, except `launch`, and asked again. Each may raise `NotNow`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,15 @@ from states.stimuli import (
     ProcessGone,
 )
 
-__all__ = ["Tell", "Worksite"]
+__all__ = ["NotNow", "Tell", "Worksite"]
+
+
+class NotNow(Exception):
+    """The node lacks something for a moment (descriptors, memory, processes), which is no fault of the job's.
+
+    Nothing was done that can't be done again. Says what is lacking.
+    """
+
 
 Tell = Callable[[str, str | None, float | None], Awaitable[None]]
 """Takes a progress note, the log's tail and a percentage; throttling is the taker's business."""

@@ -7,6 +7,7 @@ How it hangs together, from the promise to the disk:
     upcast      old events are read as if written today; what is stored never changes
     memory      the twin without a disk, and `failing`, which fails on purpose: both for tests
     schema      the tables, the triggers that forbid UPDATE and DELETE, the migrations
+    presence    whether the open files still have their names, and putting them back
     writer      the thread that owns the connection: everything that waits shares one commit
     reader      reading beside the writer, or without one, and changing nothing
     sqlite      the durable backend, made of the three above

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from journal.port import Entry, JournalUnavailable, Record, StreamKey
-from journal.reader import open_reader
+from journal.presence import Presence
+from journal.reader import Reader, open_reader
 from journal.record import Head, check_key, check_name, check_time, prepare
 from journal.retention import Expiry, export_streams, seal_exported
 from journal.schema import connect_writer, create, touch_header
@@ -57,7 +58,10 @@ class SqliteJournal:
         except BaseException:
             conn.close()
             raise
-        self._writer = Writer(conn, boot_id, self._settled)
+        self._presence = Presence(path, busy_s=busy_s, now_ns=now_ns)
+        self._put_back: int = 0
+        self._told: int = 0
+        self._writer = Writer(conn, boot_id, self._settled, self._presence)
 
     async def append(self, key: StreamKey, expected_seq: int, entries: Sequence[Entry]) -> tuple[Record, ...]:
         """Append all of `entries` durably or none; see `Journal.append`.
@@ -80,19 +84,19 @@ class SqliteJournal:
 
     def read(self, key: StreamKey) -> list[Record]:
         """Return the stream, verified as stored, then upcast; see `Reader.read` for what it raises."""
-        return self._reader.read(key)
+        return self._reading().read(key)
 
     def streams(self) -> list[StreamKey]:
         """Return the keys of all streams, oldest first."""
-        return self._reader.streams()
+        return self._reading().streams()
 
     def records(self) -> Iterator[Record]:
         """Iterate over all records in the order of commit; see `Reader.records`."""
-        return self._reader.records()
+        return self._reading().records()
 
     def verify(self) -> dict[StreamKey, Head]:
         """Check structure and chains; see `Reader.verify`."""
-        return self._reader.verify()
+        return self._reading().verify()
 
     async def expire(
         self, before_ns: int, is_final: Callable[[Record], bool], folder: Path, *, streams_max: int = 1000
@@ -135,6 +139,20 @@ class SqliteJournal:
         self._writer.put(Task(touch_header, future))
         await future
 
+    async def restore(self) -> list[str]:
+        """Look whether the database's files still have their names, and put them back if not.
+
+        Returns what has been put back since the last call: a sentence each time.
+
+        Raises:
+            JournalUnavailable: they can't be put back now; nothing is appended until they can.
+
+        """
+        if self._presence.problem() is not None:
+            await self.probe()
+        told, self._told = self._told, len(self._writer.put_back)
+        return self._writer.put_back[told:]
+
     async def close(self) -> None:
         """Write what is queued, then release the file. Appending and reading end here; closing twice is fine."""
         if self._closed:
@@ -155,6 +173,19 @@ class SqliteJournal:
     def _export(self, keys: Sequence[StreamKey], folder: Path, now_ns: int) -> Expiry:
         with open_reader(self.path, self._upcasters) as reader:
             return export_streams(reader, keys, folder, now_ns)
+
+    def _reading(self) -> Reader:
+        """Return the reader, opened anew when the database was put back to its place."""
+        put_back = len(self._writer.put_back)
+        if put_back > self._put_back and not self._closed:
+            try:
+                fresh = open_reader(self.path, self._upcasters)
+            except OSError as error:
+                raise JournalUnavailable(f"{self.path}: can't be opened for reading: {error}") from error
+            self._reader.close()
+            self._reader = fresh
+            self._put_back = put_back
+        return self._reader
 
     async def _room(self) -> None:
         """Wait until a batch has been settled."""

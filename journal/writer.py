@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from journal.port import AppendConflict, JournalError, JournalUnavailable, Record, StreamKey
+from journal.presence import Presence
 from journal.reader import INSERT
 from journal.record import EMPTY, Draft, Head, chain
 
@@ -48,14 +49,23 @@ class Task:
     future: "Future[Any]"
 
 
+class _Nameless(OSError):
+    """The open database has no name on the disk, and can't get it back now."""
+
+
 _Outcome = tuple["Future[Any]", Any, JournalError | None]
 
 
 class Writer:
     """Owns the connection `conn` and closes it. `settled` is called in the event loop after each batch."""
 
-    def __init__(self, conn: sqlite3.Connection, boot_id: str, settled: Callable[[], None]) -> None:
+    def __init__(
+        self, conn: sqlite3.Connection, boot_id: str, settled: Callable[[], None], presence: Presence
+    ) -> None:
         self._conn = conn
+        self._presence = presence
+        self.put_back: list[str] = []
+        """What was wrong with the names of the database's files, each time that they were put back."""
         self._boot_id = boot_id
         self._settled = settled
         self._queue: SimpleQueue[Append | Task | Future[None]] = SimpleQueue()
@@ -107,6 +117,7 @@ class Writer:
         fresh: dict[StreamKey, Head] = {}
         rows: list[tuple[Any, ...]] = []
         try:
+            self._see_to_names()
             self._begin()
             for append in batch:
                 try:
@@ -118,11 +129,27 @@ class Writer:
                     outcomes.append((append.future, records, None))
             self._conn.executemany(INSERT, rows)
             self._conn.execute("COMMIT")
-        except sqlite3.Error as error:
+            self._see_to_names()  # what has no name any more is not durable, whatever SQLite says
+        except (sqlite3.Error, OSError) as error:
             self._roll_back()
             return [(append.future, None, _unavailable(error)) for append in batch]
         self._remember(fresh)
         return outcomes
+
+    def _see_to_names(self) -> None:
+        """Put the database back to its place, should somebody have taken it away."""
+        problem = self._presence.problem()
+        if problem is None:
+            return
+        try:
+            self._conn = self._presence.put_back(self._conn)
+        except (sqlite3.Error, OSError) as error:
+            raise _Nameless(
+                f"{problem}, and could not be put back: {error}: make its folder writable; until then don't stop "
+                "the daemon, which alone still has what was in it"
+            ) from error
+        self._data_version = -1
+        self.put_back.append(problem)
 
     def _extend(self, append: Append, fresh: dict[StreamKey, Head]) -> tuple[Record, ...]:
         key = append.key
@@ -170,10 +197,12 @@ class Writer:
 
     def _do(self, task: Task) -> _Outcome:
         try:
+            self._see_to_names()
             self._begin()
             result = task.run(self._conn)
             self._conn.execute("COMMIT")
-        except sqlite3.Error as error:
+            self._see_to_names()
+        except (sqlite3.Error, OSError) as error:
             self._roll_back()
             return task.future, None, _unavailable(error)
         self._heads.clear()
@@ -182,8 +211,9 @@ class Writer:
     def _stop(self, future: "Future[None]") -> None:
         problem: JournalError | None = None
         try:
+            self._see_to_names()
             self._conn.close()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             problem = _unavailable(error)
         self._deliver([(future, None, problem)])
 
@@ -215,6 +245,8 @@ def _row(r: Record) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _unavailable(error: sqlite3.Error) -> JournalUnavailable:
+def _unavailable(error: sqlite3.Error | OSError) -> JournalUnavailable:
+    if isinstance(error, OSError):
+        return JournalUnavailable(str(error))
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return JournalUnavailable(f"the journal could not be written ({name}: {error}); nothing of it was kept")

@@ -107,8 +107,8 @@ def load(entries: Sequence[str], before: Loaded | None = None) -> Loaded:
         is a problem naming both.
 
     """
-    found = expand(entries)
     known = {source.path: source for source in before.sources} if before is not None else {}
+    found = expand(entries, tuple(known))
     problems = list(found.problems)
     sources: list[Source] = []
     for path in found.files:

@@ -1,9 +1,11 @@
 """Where allowlist files lie: entries of the configuration become files, and files bytes, both bounded."""
 
+import fnmatch
 import glob
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,20 +34,30 @@ class Found:
     problems: tuple[str, ...]
 
 
-def expand(entries: Sequence[str]) -> Found:
-    """Turn entries (files, folders, globs) into files. A folder is not searched below its first level."""
+def expand(entries: Sequence[str], known: Sequence[str] = ()) -> Found:
+    """Turn entries (files, folders, globs) into files. A folder is not searched below its first level.
+
+    A folder that can't be listed is taken to hold what it held when `known` was found.
+    """
     files: dict[str, None] = {}
     named: set[str] = set()
     problems: list[str] = []
     for entry in entries:
         path = os.path.abspath(entry)  # noqa: PTH100 - the text of the path, symbolic links left alone
         if _is_glob(path):
-            files.update(dict.fromkeys(_only_files(glob.iglob(path))))  # noqa: PTH207 - hidden files stay out
+            try:
+                found = _matching(path)
+            except OSError as error:
+                problems.append(f"{path}: cannot be listed: {error.strerror}; what was in force stays")
+                found = [file for file in known if fnmatch.fnmatch(file, path)]
+            files.update(dict.fromkeys(found))
         elif Path(path).is_dir():
             try:
-                files.update(dict.fromkeys(_in_folder(path)))
+                found = _in_folder(path)
             except OSError as error:
-                problems.append(f"{path}: cannot be listed: {error.strerror}")
+                problems.append(f"{path}: cannot be listed: {error.strerror}; what was in force stays")
+                found = [file for file in known if str(Path(file).parent) == path]
+            files.update(dict.fromkeys(found))
         else:
             files[path] = None
             named.add(path)
@@ -63,10 +75,7 @@ def folders(entries: Sequence[str]) -> tuple[str, ...]:
     for entry in entries:
         path = Path(os.path.abspath(entry))  # noqa: PTH100 - as above
         if _is_glob(str(path)):
-            plain = path.parent
-            while _is_glob(str(plain)):
-                plain = plain.parent
-            found.add(str(plain))
+            found.add(_plain_part(path))
         elif path.is_dir():
             found |= {str(path), str(path.parent)}
         else:
@@ -99,6 +108,21 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 def _is_glob(path: str) -> bool:
     return glob.has_magic(path)
+
+
+def _plain_part(path: Path) -> str:
+    """Return the part of a glob before its first wildcard."""
+    plain = path.parent
+    while _is_glob(str(plain)):
+        plain = plain.parent
+    return str(plain)
+
+
+def _matching(path: str) -> list[str]:
+    """Return what a glob matches; glob itself takes a folder that it can't list for an empty one."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(_plain_part(Path(path))):
+        return _only_files(glob.iglob(path))  # noqa: PTH207 - hidden files stay out
+    return []
 
 
 def _only_files(paths: Iterable[str]) -> list[str]:

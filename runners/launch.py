@@ -114,7 +114,7 @@ def launch(
         started_boottime_ns=facts.boottime_ns,
         boot_id=this_boot,
         backend=host.backend,
-        files=files_of(spec.paths, spec.run, group),
+        files=files_of(spec.paths, spec.run, group, spec.stdout),
         cgroup=group,
     )
 

@@ -6,6 +6,7 @@ A job may take its own permissions off a folder, or the name off a file that it 
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +21,13 @@ _OWNER_LOOKS = 0o500
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """`size` in bytes: of each file its length or its blocks, whichever is more. `excess`: what was too much."""
+    """`size` in bytes: of each file its length or its blocks, whichever is more; `allocated` in bytes: its blocks.
+
+    `excess`: what was too much.
+    """
 
     size: int
+    allocated: int
     entries: int
     excess: str | None = None
 
@@ -31,6 +36,7 @@ class Written:
 class _Walk:
     entries_max: int
     size: int = 0
+    allocated: int = 0
     entries: int = 0
     excess: str | None = None
     linked: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
@@ -84,14 +90,19 @@ class _Walk:
                 return
             self.linked.add(name)
         self.size += max(about.st_size, about.st_blocks * 512)
+        self.allocated += about.st_blocks * 512
 
 
 def measure_written(
-    folders: Sequence[Path], processes: Iterable[int] = (), *, entries_max: int = ENTRIES_MAX
+    folders: Sequence[Path],
+    processes: Iterable[int] = (),
+    *,
+    files: Sequence[Path] = (),
+    entries_max: int = ENTRIES_MAX,
 ) -> Written:
-    """Add up what lies below `folders`. Call it in a thread: a job may have made very many files.
+    """Add up what lies below `folders`, and `files`. Call it in a thread: a job may have made very many files.
 
-    A folder that is missing counts as empty. Of the files that `processes` hold open, those without a name
+    What is missing counts as empty. Of the files that `processes` hold open, those without a name
     count too where they lie on the folders' file systems.
     """
     walk = _Walk(entries_max)
@@ -106,11 +117,14 @@ def measure_written(
             walk.folder(fd, 0)
         finally:
             os.close(fd)
+    for path in files:
+        with suppress(FileNotFoundError):
+            walk.file(path.stat(follow_symlinks=False))
     for pid in processes:
         if walk.excess is not None:
             break
         walk.open_files(pid, devices)
-    return Written(walk.size, walk.entries, walk.excess)
+    return Written(walk.size, walk.allocated, walk.entries, walk.excess)
 
 
 def _open_folder(name: str | Path, parent: int | None) -> int:

@@ -32,8 +32,9 @@ class Limits:
 
     `memory_mb` bounds the memory in use (cgroup or watchdog); the address-space backstop is derived
     from it and is never set for GPU runs. `output_mb` bounds what the run writes below its writable
-    folders together; `log_mb` bounds its log; a single file is bounded a little above the larger of the
-    two (RLIMIT_FSIZE). `nice` is the niceness that the command gets, not an increment.
+    folders together, and to its standard output where that is an artifact; `files` how many files and
+    folders it makes there; `log_mb` bounds its log; a single file is bounded a little above the larger of
+    the two (RLIMIT_FSIZE). `nice` is the niceness that the command gets, not an increment.
     """
 
     time_s: float
@@ -41,6 +42,7 @@ class Limits:
     memory_mb: int
     output_mb: int
     log_mb: int
+    files: int = 200_000
     processes: int = 1024
     open_files: int = 4096
     nice: int = 10
@@ -54,7 +56,7 @@ class RunPaths:
     """Where a run lives on the host. All absolute; all but `control` belong to the job's workspace.
 
     `log` is the file `exec.log`. `control` is a folder with what the job must never see:
-    `run-<n>.lock`, `run-<n>.status`, `task-<n>.json`.
+    `run-<n>.lock`, `run-<n>.status`, `run-<n>.usage.jsonl`, `task-<n>.json`.
     """
 
     work: Path
@@ -100,9 +102,20 @@ class RunFiles:
     work: Path
     output: Path
     cgroup: Path | None = None
+    stdout: Path | None = None
+
+    @property
+    def usage(self) -> Path:
+        """The file with what the run used over time, beside its status."""
+        return self.status.with_suffix(".usage.jsonl")
+
+    @property
+    def handed(self) -> tuple[Path, ...]:
+        """The files that the run has descriptors of, its log apart: it can write to them, as much as it likes."""
+        return tuple(path for path in (self.stdout, self.lock, self.status) if path is not None)
 
 
-def files_of(paths: RunPaths, run: int, cgroup: Path | None = None) -> RunFiles:
+def files_of(paths: RunPaths, run: int, cgroup: Path | None = None, stdout: Path | None = None) -> RunFiles:
     """Name a run's files; after a restart this needs the workspace and the run's number alone."""
     return RunFiles(
         lock=paths.lock_of(run),
@@ -111,6 +124,7 @@ def files_of(paths: RunPaths, run: int, cgroup: Path | None = None) -> RunFiles:
         work=paths.work,
         output=paths.output,
         cgroup=cgroup,
+        stdout=stdout,
     )
 
 

@@ -8,12 +8,12 @@ import time
 from enum import Enum
 
 from runners import cgroup as cgroups
-from runners.lock import LockState, look
+from runners.lock import LockState, look, nameless_holders
 from runners.process import init_pidfd, send, signal_command
 from runners.run import RunFiles
 from runners.status import read_status
 
-__all__ = ["StopOutcome", "stop"]
+__all__ = ["StopOutcome", "end_nameless", "stop"]
 
 _POLL_S = 0.02
 
@@ -73,3 +73,29 @@ def _kill(files: RunFiles) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(os.getpgid(pid), signal.SIGKILL)
         send(pidfd, signal.SIGKILL)
+
+
+async def end_nameless(files: RunFiles) -> bool:
+    """End a run whose lock has no name any more, because its folder was removed; return whether anything lived.
+
+    Nobody can collect what it makes, nor watch it. What holds the lock is killed, `timeout` among it, and with that
+    the sandbox goes. Waits until nothing is left, for a process that does not die as well.
+    """
+    if look(files.lock) is not LockState.ABSENT:
+        return False
+    found = False
+    while holders := await asyncio.to_thread(nameless_holders, files.lock):
+        found = True
+        if files.cgroup is not None:
+            cgroups.kill(files.cgroup)
+        for pid in holders:
+            with contextlib.suppress(ProcessLookupError):
+                pidfd = os.pidfd_open(pid)
+                try:
+                    # Looked at again, so that a reused number is left alone.
+                    if pid in await asyncio.to_thread(nameless_holders, files.lock):
+                        send(pidfd, signal.SIGKILL)
+                finally:
+                    os.close(pidfd)
+        await asyncio.sleep(_POLL_S)
+    return found

@@ -17,6 +17,8 @@ PROCESSES_MAX = 20_000
 _ASK_EVERY = 32
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
+# What an empty file costs the kernel in a tmpfs: inode and name, which no size bounds.
+_INODE_BYTES = 1024
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 
@@ -97,7 +99,10 @@ def exact_memory(init: int, crowded: Callable[[], bool] = lambda: False) -> int:
 
 
 def _memory_folders(init: int) -> int:
-    """Return the bytes in the sandbox's own /tmp and /dev/shm; 0 where they are the host's."""
+    """Return the bytes in the sandbox's own /tmp and /dev/shm, with what each file costs by being there.
+
+    0 where they are the host's.
+    """
     total = 0
     host = Path("/").stat().st_dev
     try:
@@ -112,6 +117,7 @@ def _memory_folders(init: int) -> int:
             finally:
                 os.close(fd)
             total += (found.f_blocks - found.f_bfree) * found.f_frsize
+            total += (found.f_files - found.f_ffree) * _INODE_BYTES
     except (*_GONE, PermissionError):
         return 0  # being built, or ending
     return total

@@ -11,7 +11,9 @@ from runners.clock import boottime_ns
 from runners.lock import LockState, look
 from runners.measure import measure_written
 from runners.process import init_pidfd
+from runners.reserve import DiskReserve
 from runners.run import Limits, RunFiles
+from runners.series import UsageSeries
 from runners.status import read_status
 from runners.usage import count_processes, exact_memory, sample_tree, tree_of
 
@@ -23,6 +25,8 @@ _POLL_MAX_S = 0.5
 _WRITTEN_EVERY_S = 1.0
 # Walking a job's files takes at most this part of one processor's time.
 _WALK_SHARE = 0.05
+# With little left on the disk it may be more: whoever fills it must be found before it is full.
+_WALK_SHARE_PRESSING = 0.25
 
 
 class BreachKind(Enum):
@@ -33,6 +37,7 @@ class BreachKind(Enum):
     OUTPUT = "output"
     LOG = "log"
     PROCESSES = "processes"
+    DISK = "disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class UsageMeter:
     def __init__(self) -> None:
         self._cpu_s = 0.0
         self._peak_bytes = 0
+        self._memory_bytes = 0
+        self._written_bytes = 0
 
     @property
     def usage(self) -> Usage:
@@ -67,6 +74,11 @@ class UsageMeter:
         """Take one look into account; None is what that look could not tell."""
         self._cpu_s = max(self._cpu_s, cpu_s or 0.0)
         self._peak_bytes = max(self._peak_bytes, memory_bytes or 0)
+        self._memory_bytes = self._memory_bytes if memory_bytes is None else memory_bytes
+
+    def note_written(self, written_bytes: int) -> None:
+        """Take what lies below the run's folders now into account."""
+        self._written_bytes = written_bytes
 
     def note_cpu(self, cpu_s: float) -> None:
         """Take the kernel's own count of processor time into account."""
@@ -77,6 +89,11 @@ class UsageMeter:
         if files.cgroup is not None:
             counted = cgroups.usage(files.cgroup)
             self.note(counted.cpu_s, counted.memory_peak_bytes)
+            self._memory_bytes = counted.memory_bytes or 0
+
+    def note_in(self, series: UsageSeries) -> None:
+        """Write what is known now into the run's series."""
+        series.add(self._cpu_s, self._memory_bytes, self._written_bytes)
 
 
 async def monitor(
@@ -85,25 +102,32 @@ async def monitor(
     started_boottime_ns: int,
     meter: UsageMeter,
     *,
+    reserve: DiskReserve | None = None,
+    series: UsageSeries | None = None,
     boottime: Callable[[], int] = boottime_ns,
 ) -> Breach | None:
     """Watch until a limit is broken, and return which one, or None when the run has ended by itself.
 
-    Looks often at first and every half second later. May be cancelled and started again at any time.
+    Looks often at first and every half second later. May be cancelled and started again at any time. None too
+    when the lock has no name any more: somebody has removed the run's folder. What is seen is written into `series`.
     """
     facts = read_status(files.status).launched
     log_offset = 0 if facts is None else facts.log_offset
     end_ns = started_boottime_ns + round(limits.time_s * 1e9)
-    next_walk = 0.0
+    next_walk = next_pressing = 0.0
     delay_s = _POLL_MIN_S
     while look(files.lock) is LockState.HELD:
         breach = _time(end_ns, limits, boottime) or _log(files, limits, log_offset)
         breach = breach or await asyncio.to_thread(_processes, files, limits, meter)
-        if breach is None and time.monotonic() >= next_walk:
+        pressing = reserve is not None and reserve.short() is not None
+        if breach is None and time.monotonic() >= (next_pressing if pressing else next_walk):
             began = time.monotonic()
-            breach = await asyncio.to_thread(_written, files, limits)
+            breach = await asyncio.to_thread(_written, files, limits, meter, reserve)
             took_s = time.monotonic() - began
             next_walk = time.monotonic() + max(_WRITTEN_EVERY_S, took_s / _WALK_SHARE)
+            next_pressing = time.monotonic() + took_s / _WALK_SHARE_PRESSING
+        if series is not None and (breach is not None or series.due()):
+            await asyncio.to_thread(meter.note_in, series)
         if breach is not None:
             return breach
         left_s = (end_ns - boottime()) / 1e9
@@ -125,21 +149,35 @@ def log_breach(files: RunFiles, limits: Limits) -> Breach | None:
 
 
 def _log(files: RunFiles, limits: Limits, offset: int) -> Breach | None:
-    written = files.log.stat(follow_symlinks=False).st_size - offset
+    try:
+        written = files.log.stat(follow_symlinks=False).st_size - offset
+    except FileNotFoundError:
+        return None  # somebody has removed it
     if written <= limits.log_mb * _MIB:
         return None
     return Breach(BreachKind.LOG, f"printed {written / _MIB:.1f} MiB, more than {limits.log_mb} MiB")
 
 
-def _written(files: RunFiles, limits: Limits) -> Breach | None:
+def _written(
+    files: RunFiles, limits: Limits, meter: UsageMeter, reserve: DiskReserve | None
+) -> Breach | None:
     with init_pidfd(files) as init:
         # Without a process id (it is just starting, or ending) the names are all there is to go by.
-        written = measure_written((files.work, files.output), () if init is None else tree_of(init[0]))
+        written = measure_written(
+            (files.work, files.output),
+            () if init is None else tree_of(init[0]),
+            files=files.handed,
+            entries_max=limits.files,
+        )
+    meter.note_written(written.size)
     if written.excess is not None:
         return Breach(BreachKind.OUTPUT, f"wrote {written.excess}")
-    if written.size <= limits.output_mb * _MIB:
-        return None
-    return Breach(BreachKind.OUTPUT, f"wrote {written.size / _MIB:.1f} MiB, more than {limits.output_mb} MiB")
+    if written.size > limits.output_mb * _MIB:
+        return Breach(
+            BreachKind.OUTPUT, f"wrote {written.size / _MIB:.1f} MiB, more than {limits.output_mb} MiB"
+        )
+    too_much = None if reserve is None else reserve.judge(str(files.lock), written)
+    return None if too_much is None else Breach(BreachKind.DISK, too_much)
 
 
 def _processes(files: RunFiles, limits: Limits, meter: UsageMeter) -> Breach | None:

@@ -156,6 +156,7 @@ class Workspace(_Section):
     keep_success: Duration = timedelta(hours=24)
     keep_failed: Duration = timedelta(days=7)
     max_mb: MaxMb = None
+    max_files: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
 
 
 class Logging(_Section):

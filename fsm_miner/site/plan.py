@@ -60,6 +60,7 @@ class Planner:
             memory_mb=verdict.memory_limit_mb,
             output_mb=verdict.output_limit_mb,
             log_mb=_LOG_MB,
+            files=self._config.workspace.max_files,
             nice=resources.cpu_nice,
             io_class=resources.io_class,
             io_level=resources.io_level,

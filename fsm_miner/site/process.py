@@ -14,10 +14,13 @@ from runners import cgroup as cgroups
 from runners.host import HostTools
 from runners.launch import Launched, launch
 from runners.launch import LaunchFailed as RunLaunchFailed
-from runners.lock import AlreadyStarted
+from runners.lock import AlreadyStarted, LockState, look
+from runners.reserve import DiskReserve
 from runners.run import Limits, RunFiles, RunSpec
+from runners.series import UsageSeries
+from runners.shortage import is_shortage, refused_by_disk
 from runners.status import read_status
-from runners.stop import StopOutcome, stop
+from runners.stop import StopOutcome, end_nameless, stop
 from runners.verdict import (
     Exited,
     Lost,
@@ -42,6 +45,7 @@ _CODES = {
     BreachKind.OUTPUT: ErrorCode.OUTPUT,
     BreachKind.LOG: ErrorCode.OUTPUT,
     BreachKind.PROCESSES: ErrorCode.OOM,
+    BreachKind.DISK: ErrorCode.NORESOURCE,
 }
 _QUIET_S = 0.05  # most short commands are over before anybody needs to look at their limits
 _TELL_FIRST_S = 0.5
@@ -74,6 +78,7 @@ class Processes:
         host: HostTools,
         find_cgroup_parent: Callable[[], Path | None],
         boot_id: str,
+        reserve: DiskReserve,
         *,
         clock: Clock,
         dice: Dice,
@@ -81,6 +86,7 @@ class Processes:
         self._host = host
         self._find_cgroup_parent = find_cgroup_parent
         self._boot_id = boot_id
+        self._reserve = reserve
         self._clock = clock
         self._dice = dice
         self._known: dict[str, _Known] = {}
@@ -99,7 +105,10 @@ class Processes:
         except AlreadyStarted:
             return self.started_before(spec.status)
         except (RunLaunchFailed, ValueError) as error:
-            return LaunchFailed(Failure(ErrorCode.INTERNAL, f"the run could not be started: {error}"))
+            if is_shortage(error):
+                raise
+            code = ErrorCode.NORESOURCE if refused_by_disk(error) else ErrorCode.INTERNAL
+            return LaunchFailed(Failure(code, f"the run could not be started: {error}"))
         self._known[spec.name] = _Known(launched.pid)
         return _succeeded(launched, isolation)
 
@@ -124,13 +133,22 @@ class Processes:
             if not waiting.done():
                 assert job.launch is not None
                 watching = asyncio.create_task(
-                    monitor(run.files, run.limits, job.launch.started_boot_ns, known.meter)
+                    monitor(
+                        run.files,
+                        run.limits,
+                        job.launch.started_boot_ns,
+                        known.meter,
+                        reserve=self._reserve,
+                        series=UsageSeries(run.files.usage, job.run, self._clock.now_ns),
+                    )
                 )
                 others = [watching, asyncio.create_task(_tell(run.files, tell))]
                 await asyncio.wait({waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
                 if watching.done() and not waiting.done() and isinstance(breach := watching.result(), Breach):
                     return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
+                await end_nameless(run.files)
             ended = await waiting
+            await end_nameless(run.files)  # known from its files alone, it was taken for dead
             known.child = None  # reaped: its number may be another's by now
             if job.limit is None and isinstance(breach := log_breach(run.files, run.limits), Breach):
                 return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
@@ -146,6 +164,7 @@ class Processes:
         """
         known = self._known.setdefault(run.name, _Known())
         greedy = job.limit is not None and job.limit.code is not ErrorCode.TIMEOUT
+        await end_nameless(run.files)
         while await stop(run.files, 0.0 if greedy else run.limits.grace_s) is StopOutcome.STUCK:
             pass
         return self._gone(job, run, await wait_end(run.files, child=known.child, reaped=known.meter.note_cpu))
@@ -157,6 +176,7 @@ class Processes:
     def _gone(self, job: Job, run: Watched, ended: Ended) -> ProcessGone:
         assert job.launch is not None
         assert job.intent is not None
+        self._reserve.forget(str(run.files.lock))
         known = self._known.setdefault(run.name, _Known())
         known.meter.note_cgroup(run.files)
         oom_killed = run.files.cgroup is not None and cgroups.oom_killed(run.files.cgroup)
@@ -176,6 +196,8 @@ class Processes:
         how, exit_code, signal, detail = _reading(found)
         if how in {How.EXITED, How.SIGNALLED} and exit_code != 0:
             detail = _last_line(run.files.log)
+        if how is How.LOST and look(run.files.lock) is LockState.ABSENT:
+            detail = f"its folder {run.files.work.parent} was removed while it ran"
         usage = known.meter.usage
         return ProcessGone(
             how=how,

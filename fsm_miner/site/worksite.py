@@ -27,6 +27,7 @@ from fsm_miner.worksite import Tell
 from fsm_miner.workspace import Workspace, WorkspaceError, free_bytes
 from journal.port import StreamKey
 from runners.run import files_of
+from runners.shortage import is_shortage, refused_by_disk
 from runners.wait import NotStarted, observe
 from states.codes import ErrorCode, Failure
 from states.job import Job
@@ -124,6 +125,8 @@ class MachineSite:
             if failure is not None:
                 return self._failed(failure)
         except (OSError, WorkspaceError) as error:
+            if is_shortage(error):
+                raise
             return self._failed(Failure(ErrorCode.NORESOURCE, f"the workspace can't be made: {error}"))
         cgroup = self._processes.cgroup_for(plan.spec.name)
         return PrepDone(
@@ -159,7 +162,10 @@ class MachineSite:
             if plan.task is not None:
                 plan.task.task_file.write_bytes(plan.task.task_json)
         except OSError as error:
-            return LaunchFailed(Failure(ErrorCode.INTERNAL, f"the run can't be described: {error}"))
+            if is_shortage(error):
+                raise
+            code = ErrorCode.NORESOURCE if refused_by_disk(error) else ErrorCode.INTERNAL
+            return LaunchFailed(Failure(code, f"the run can't be described: {error}"))
         return self._processes.launch(plan.spec, watched.files.cgroup, self._isolation)
 
     async def watch(self, job: Job, tell: Tell) -> ProcessFound | LimitHit | ProcessGone:
@@ -252,6 +258,8 @@ class MachineSite:
         except ValueError as error:
             return Failure(ErrorCode.INVALID, str(error))
         except OSError as error:
+            if is_shortage(error):
+                raise
             return Failure(
                 ErrorCode.INTERNAL, f"runners.python.venv: no interpreter to run tasks with: {error}"
             )
@@ -260,9 +268,11 @@ class MachineSite:
         assert job.intent is not None
         workspace = self.workspace(job)
         cgroup = None if job.intent.cgroup is None else Path(job.intent.cgroup)
+        manifest = Manifest.from_journal(job.manifest)
+        takes_stdout = manifest.stdout is not None or manifest.implicit_stdout is not None
         return Watched(
             run_name(workspace, job.run),
-            files_of(workspace.run_paths, job.run, cgroup),
+            files_of(workspace.run_paths, job.run, cgroup, workspace.stdout if takes_stdout else None),
             self._planner.limits(Verdict.of(job.intent), job.requirements.get("cpu_threads")),
         )
 

@@ -93,10 +93,12 @@ def test_each_metric_is_documented_and_no_documented_one_is_gone():
         nobody,
         nobody,
         nobody,
+        nobody,
         draining=lambda: False,
         isolation=(),
         capacity=lambda: Capacity(1, 0),
         uptime_s=lambda: 0.0,
+        more_trouble=list,
     ).gauges(cast("Metrics", gauges))
     exposed = {
         f"{family.name}_total" if family.type == "counter" else family.name

@@ -9,6 +9,7 @@ from fsm_miner.config import parse_config
 from fsm_miner.site.plan import Planner
 from fsm_miner.site.process import Processes
 from fsm_miner.site.worksite import MachineSite
+from runners.reserve import DiskReserve
 from states import stimuli as s
 from states.codes import ErrorCode
 from states.events import LaunchIntended
@@ -21,7 +22,8 @@ CONFIG = "coordinator: {base_url: 'http://127.0.0.1:1/api/v1', auth_token: 'env:
 def site(root, boot_id="this-boot"):
     """A worksite that can look, but has nothing to start anything with: a start would raise."""
     config = parse_config(CONFIG, "config.yaml", root)
-    processes = Processes(None, lambda: None, boot_id, clock=SystemClock(), dice=SystemDice())
+    reserve = DiskReserve(root, 0, 0)
+    processes = Processes(None, lambda: None, boot_id, reserve, clock=SystemClock(), dice=SystemDice())
     return MachineSite(
         root,
         None,
