@@ -15,9 +15,10 @@ from threading import Event
 from typing import Any, Literal
 
 from fsm_miner.beneath import NotRegularError, NotThereError, open_regular, path_problem
+from fsm_miner.durable import sync_file
 from fsm_miner.offload import offload
 from fsm_miner.workspace import Workspace
-from runners.shortage import is_shortage
+from runners.shortage import is_shortage, refused_by_disk
 from states.codes import ErrorCode, Failure
 
 __all__ = ["Collected", "Declared", "StoredArtifact", "Where", "collect", "open_stored", "sha256_of"]
@@ -91,14 +92,17 @@ async def collect(
     total_bytes_max: int,
     stdout_artifact: str | None = None,
 ) -> Collected | Failure:
-    """Find every declared artifact in output/, or else in work/, and hash it.
+    """Find every declared artifact in output/, or else in work/, make it durable and hash it.
+
+    Only then may the journal call the job a success: a power cut must not take what it speaks of.
 
     `stdout_artifact` is the path of the artifact that takes the run's standard output
     (`workspace.stdout`) where the command did not write such a file itself (contract, "Manifest").
 
     Fails with E_DENY for a path that is none, E_ARTIFACT for what is missing (and not optional) or is no
     readable regular file, E_OUTPUT for what is larger than its `max_mb`, or than `total_bytes_max`
-    together. Sizes are checked before anything is hashed. E_INTERNAL: the disk cannot be read.
+    together. Sizes are checked before anything is hashed. E_INTERNAL: the disk cannot be read, or not be
+    written; E_NORESOURCE: it has no room for what the run had written.
 
     Raises:
         OSError: this process lacks something for a moment (`runners.shortage`).
@@ -150,9 +154,7 @@ def open_stored(workspace: Workspace, artifact: StoredArtifact) -> int:
         NotThereError, NotRegularError: it is no longer there, or no longer a regular file.
 
     """
-    if artifact.where == "stdout":
-        return open_regular(workspace.logs, workspace.stdout.name)
-    return open_regular(workspace.output if artifact.where == "output" else workspace.work, artifact.path)
+    return open_regular(*_place(workspace, artifact.where, artifact.path))
 
 
 def sha256_of(fd: int, size: int, stop: Event) -> str | None:
@@ -210,13 +212,16 @@ def _store(item: Declared, workspace: Workspace, stdout_artifact: str | None, st
     fd, where = found
     try:
         before = os.fstat(fd)
+        base, path = _place(workspace, where, item.path)
+        sync_file(fd, base, path, workspace.root)
         digest = sha256_of(fd, before.st_size, stop)
         after = os.fstat(fd)
     except OSError as problem:
         if is_shortage(problem):
             raise
         raise _StoppedError(
-            ErrorCode.INTERNAL, f"artifact {item.path!r}: cannot be read from the disk: {problem.strerror}"
+            ErrorCode.NORESOURCE if refused_by_disk(problem) else ErrorCode.INTERNAL,
+            f"artifact {item.path!r}: cannot be read from the disk, or made durable: {problem.strerror}",
         ) from problem
     finally:
         os.close(fd)
@@ -241,15 +246,12 @@ def _changed(item: Declared) -> _StoppedError:
 
 def _find(item: Declared, workspace: Workspace, stdout_artifact: str | None) -> tuple[int, Where] | None:
     """Open the artifact where it is; None if it is nowhere. The descriptor is the caller's."""
-    places: list[tuple[Where, Path, str]] = [
-        ("output", workspace.output, item.path),
-        ("work", workspace.work, item.path),
-    ]
+    places: list[Where] = ["output", "work"]
     if item.path == stdout_artifact:
-        places.append(("stdout", workspace.logs, workspace.stdout.name))
-    for where, base, path in places:
+        places.append("stdout")
+    for where in places:
         try:
-            return open_regular(base, path), where
+            return open_regular(*_place(workspace, where, item.path)), where
         except NotThereError:
             continue
         except NotRegularError as problem:
@@ -257,6 +259,17 @@ def _find(item: Declared, workspace: Workspace, stdout_artifact: str | None) -> 
                 ErrorCode.ARTIFACT, f"artifact {item.path!r} in {where}/: {problem}"
             ) from problem
     return None
+
+
+def _place(workspace: Workspace, where: Where, path: str) -> tuple[Path, str]:
+    """Return the folder that an artifact was found in, and its path below that."""
+    match where:
+        case "output":
+            return workspace.output, path
+        case "work":
+            return workspace.work, path
+        case "stdout":
+            return workspace.logs, workspace.stdout.name
 
 
 def _listing(folder: Path) -> str:

@@ -85,9 +85,7 @@ class LogFile:
     def _lose(self, error: OSError) -> None:
         self.dropped += 1
         self._outage += 1
-        self.trouble = (
-            f"{self._path}: the log can't be written: {error.strerror}; lines are lost until it can: make space"
-        )
+        self.trouble = f"{self._path}: the log can't be written: {error.strerror}; lines are lost until it can: make space"
         if self._outage == 1:
             self._failing(
                 f"cannot write the log {self._path}: {error.strerror}; lines are lost until it works"

@@ -27,11 +27,12 @@ class Uploads:
 
 @asynccontextmanager
 async def opened_for_upload(
-    workspace: Workspace, artifacts: Sequence[StoredArtifact]
+    workspace: Workspace, artifacts: Sequence[StoredArtifact], *, doubted: bool = False
 ) -> AsyncGenerator[Uploads | Failure]:
     """Open what was collected, making sure that it is still what was collected; closed on leaving.
 
-    A file with another size is refused; with another inode or time it is hashed again. Yields a Failure
+    A file with another size is refused; with another inode or time it is hashed again, and so is every file if
+    they are `doubted`: a disk that lost its power may have lied about what it had written. Yields a Failure
     (E_ARTIFACT) if one is gone or differs.
 
     Raises:
@@ -40,12 +41,12 @@ async def opened_for_upload(
     """
     with ExitStack() as stack:
         stop = Event()
-        opened = await offload(partial(_open_all, workspace, artifacts, stack, stop), stop=stop)
+        opened = await offload(partial(_open_all, workspace, artifacts, doubted, stack, stop), stop=stop)
         yield opened
 
 
 def _open_all(
-    workspace: Workspace, artifacts: Sequence[StoredArtifact], stack: ExitStack, stop: Event
+    workspace: Workspace, artifacts: Sequence[StoredArtifact], doubted: bool, stack: ExitStack, stop: Event
 ) -> Uploads | Failure:
     files: list[UploadFile] = []
     for artifact in artifacts:
@@ -56,17 +57,17 @@ def _open_all(
                 ErrorCode.ARTIFACT, f"artifact {artifact.path!r}: no longer what was collected: {problem}"
             )
         stack.callback(os.close, fd)
-        if not _same(fd, artifact, stop):
+        if not _same(fd, artifact, doubted, stop):
             return Failure(ErrorCode.ARTIFACT, f"artifact {artifact.path!r}: changed since it was collected")
         files.append(UploadFile(fd, artifact.size, f"artifacts/{artifact.path}", artifact.type))
     return Uploads(tuple(files), _open_log(workspace, stack))
 
 
-def _same(fd: int, artifact: StoredArtifact, stop: Event) -> bool:
+def _same(fd: int, artifact: StoredArtifact, doubted: bool, stop: Event) -> bool:
     found = os.fstat(fd)
     if found.st_size != artifact.size:
         return False
-    if (found.st_ino, found.st_mtime_ns) == (artifact.inode, artifact.mtime_ns):
+    if not doubted and (found.st_ino, found.st_mtime_ns) == (artifact.inode, artifact.mtime_ns):
         return True
     return sha256_of(fd, artifact.size, stop) == artifact.sha256
 

@@ -17,6 +17,7 @@ from states.stimuli import (
     LaunchFailed,
     LaunchSucceeded,
     LimitHit,
+    OutputDoubted,
     PrepDone,
     PrepFailed,
     ProcessFound,
@@ -56,8 +57,8 @@ class Worksite(Protocol):
         """End the process; return when nothing of it lives."""
         ...
 
-    async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused:
-        """Check and hash the declared artifacts."""
+    async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused | OutputDoubted:
+        """Check the declared artifacts, make them durable, and hash them."""
         ...
 
     def parcel(self, job: Job) -> AbstractAsyncContextManager[Uploads | Failure]:

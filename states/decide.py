@@ -165,6 +165,13 @@ def _artifacts_refused(job: Job, stimulus: s.ArtifactsRefused, _policy: Policy) 
     return (_outcome(stimulus.failure),)
 
 
+def _output_doubted(job: Job, stimulus: s.OutputDoubted, policy: Policy) -> Events:
+    if job.state is not State.RUNNING or job.ended is None:
+        return _NONE
+    failure = Failure(ErrorCode.LOST, stimulus.reason)
+    return _retry_or_outcome(job, failure, stimulus.now_ns, stimulus.chance, policy)
+
+
 # Stopping.
 
 
@@ -356,6 +363,7 @@ _DECISIONS: dict[type[s.Stimulus], Callable[[Job, Any, Policy], Events]] = {
     s.LimitHit: _limit_hit,
     s.ArtifactsCollected: _artifacts_collected,
     s.ArtifactsRefused: _artifacts_refused,
+    s.OutputDoubted: _output_doubted,
     s.CancelAsked: _cancel_asked,
     s.AbandonAsked: _abandon_asked,
     s.DeliveryDone: _delivery_done,

@@ -28,6 +28,7 @@ __all__ = [
     "LaunchSucceeded",
     "LimitHit",
     "OfferReceived",
+    "OutputDoubted",
     "PrepDone",
     "PrepFailed",
     "ProcessFound",
@@ -173,6 +174,15 @@ class ArtifactsRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputDoubted:
+    """The run ended well, and a power cut may have taken any part of what it wrote. `reason` is a sentence."""
+
+    reason: str
+    now_ns: int
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
 class CancelAsked:
     """The coordinator or the operator wants the job stopped. May be said again and again."""
 
@@ -249,6 +259,7 @@ Stimulus = (
     | LimitHit
     | ArtifactsCollected
     | ArtifactsRefused
+    | OutputDoubted
     | CancelAsked
     | AbandonAsked
     | DeliveryDone

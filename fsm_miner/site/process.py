@@ -31,7 +31,7 @@ from runners.verdict import (
     chain_failure,
     verdict,
 )
-from runners.wait import Alive, Ended, observe, wait_end
+from runners.wait import Alive, Ended, NotStarted, observe, wait_end
 from runners.watch import Breach, BreachKind, UsageMeter, log_breach, monitor
 from states.codes import ErrorCode, Failure
 from states.job import Job
@@ -168,6 +168,16 @@ class Processes:
         while await stop(run.files, 0.0 if greedy else run.limits.grace_s) is StopOutcome.STUCK:
             pass
         return self._gone(job, run, await wait_end(run.files, child=known.child, reaped=known.meter.note_cpu))
+
+    async def clear(self, files: RunFiles) -> bool:
+        """End a run that was started, and that the journal knows nothing of; False if there is none."""
+        if isinstance(observe(files), NotStarted):
+            return False
+        while await stop(files, 0.0) is StopOutcome.STUCK:
+            pass
+        if files.cgroup is not None:
+            cgroups.remove(files.cgroup)
+        return True
 
     def forget(self, name: str) -> None:
         """Let go of a run."""

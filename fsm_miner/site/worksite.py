@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import httpx
 from pydantic import SecretStr
 
-from fsm_miner.artifacts import Declared, StoredArtifact, collect
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.config.secret import Secret
 from fsm_miner.inputs import FetchLimits, InputUrl, fetch_inputs
@@ -17,16 +16,17 @@ from fsm_miner.log_port import Log
 from fsm_miner.log_values import Redactor
 from fsm_miner.manifest import Manifest
 from fsm_miner.probe.gpu import Gpu
+from fsm_miner.site.artifacts import Artifacts
 from fsm_miner.site.checks import Checks, Verdict
 from fsm_miner.site.plan import Plan, Planner, run_name
 from fsm_miner.site.process import Processes, Watched
 from fsm_miner.snapshot import write_state_json
 from fsm_miner.supervisor import key_of
-from fsm_miner.upload_files import Uploads, opened_for_upload
+from fsm_miner.upload_files import Uploads
 from fsm_miner.worksite import Tell
 from fsm_miner.workspace import Workspace, WorkspaceError, free_bytes
 from journal.port import StreamKey
-from runners.run import files_of
+from runners.run import RunFiles, files_of
 from runners.shortage import is_shortage, refused_by_disk
 from runners.wait import NotStarted, observe
 from states.codes import ErrorCode, Failure
@@ -37,6 +37,7 @@ from states.stimuli import (
     LaunchFailed,
     LaunchSucceeded,
     LimitHit,
+    OutputDoubted,
     PrepDone,
     PrepFailed,
     ProcessFound,
@@ -45,7 +46,9 @@ from states.stimuli import (
 
 __all__ = ["FetchSettings", "MachineSite"]
 
-_MIB = 1024 * 1024
+_UNRECORDED = (
+    "it was started before, and the journal has lost the records of that: what it left can't be trusted"
+)
 _WITHHELD = (
     "an artifact is not as declared; which one is withheld, as the job's secrets are not known any more"
 )
@@ -93,6 +96,7 @@ class MachineSite:
         self._clock = clock
         self._dice = dice
         self._log = log
+        self._artifacts = Artifacts(boot_id, clock=clock, dice=dice)
         self._secrets: dict[StreamKey, Mapping[str, SecretStr]] = {}
 
     def workspace(self, job: Job) -> Workspace:
@@ -108,12 +112,14 @@ class MachineSite:
 
     async def prepare(self, job: Job) -> PrepDone | PrepFailed:
         """Check the job, make its workspace, fetch its inputs."""
+        workspace = self.workspace(job)
         try:
+            if await self._processes.clear(self._files(workspace, job.run)):
+                return self._failed(Failure(ErrorCode.LOST, _UNRECORDED))
             manifest = Manifest.from_journal(job.manifest)
             verdict = self._checks.judge(manifest)
             if isinstance(verdict, Failure):
                 return self._failed(verdict)
-            workspace = self.workspace(job)
             if job.gpus:
                 await self._gpus.read()  # a card that is gone since it was assigned is noticed here
             # Planned before anything is fetched: what can't be started need not wait for its inputs.
@@ -128,7 +134,7 @@ class MachineSite:
             if is_shortage(error):
                 raise
             return self._failed(Failure(ErrorCode.NORESOURCE, f"the workspace can't be made: {error}"))
-        cgroup = self._processes.cgroup_for(plan.spec.name)
+        cgroup = self._files(workspace, job.run).cgroup
         return PrepDone(
             boot_id=self._boot_id,
             lock=str(plan.spec.lock),
@@ -177,32 +183,18 @@ class MachineSite:
         """End the process; return when nothing of it lives."""
         return self._without_secrets(job, await self._processes.stop(job, self._watched(job)))
 
-    async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused:
-        """Check and hash the declared artifacts."""
-        assert job.intent is not None
-        manifest = Manifest.from_journal(job.manifest)
-        limit_mb = job.intent.output_limit_mb
-        found = await collect(
-            [
-                Declared(
-                    item.path, item.type, limit_mb if item.max_mb is None else item.max_mb, item.optional
-                )
-                for item in manifest.artifacts
-            ],
-            self.workspace(job),
-            total_bytes_max=limit_mb * _MIB,
-            stdout_artifact=manifest.stdout or manifest.implicit_stdout,
-        )
-        if isinstance(found, Failure):
+    async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused | OutputDoubted:
+        """Check the declared artifacts, make them durable, and hash them."""
+        found = await self._artifacts.collect(job, self.workspace(job))
+        if isinstance(found, ArtifactsRefused):
             # It lists what is there instead, by names that the job chose.
-            message = self._redacted(job, found.message) or _WITHHELD
-            return ArtifactsRefused(replace(found, message=message))
-        return ArtifactsCollected(tuple(artifact.to_json() for artifact in found.artifacts))
+            message = self._redacted(job, found.failure.message) or _WITHHELD
+            return ArtifactsRefused(replace(found.failure, message=message))
+        return found
 
     def parcel(self, job: Job) -> AbstractAsyncContextManager[Uploads | Failure]:
         """Open what a success delivers."""
-        stored = [StoredArtifact.from_json(artifact) for artifact in job.artifacts]
-        return opened_for_upload(self.workspace(job), stored)
+        return self._artifacts.parcel(job, self.workspace(job))
 
     def snapshot(self, job: Job, extra: dict[str, Any]) -> None:
         """Write `state.json`, where the job has a folder."""
@@ -212,6 +204,7 @@ class MachineSite:
     def forget(self, job: Job) -> None:
         """Let go of what is held in memory for a job that is over."""
         self._secrets.pop(key_of(job), None)
+        self._artifacts.forget(key_of(job))
         workspace = self.workspace(job)
         for run in range(1, job.run + 1):
             self._processes.forget(run_name(workspace, run))
@@ -263,6 +256,10 @@ class MachineSite:
             return Failure(
                 ErrorCode.INTERNAL, f"runners.python.venv: no interpreter to run tasks with: {error}"
             )
+
+    def _files(self, workspace: Workspace, run: int) -> RunFiles:
+        """Return the files of a run that is not intended yet."""
+        return files_of(workspace.run_paths, run, self._processes.cgroup_for(run_name(workspace, run)))
 
     def _watched(self, job: Job) -> Watched:
         assert job.intent is not None

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from tests.power.disk import CutDisk, why_not
+from tests.power.machine import Machine
 
 
 @pytest.fixture
@@ -21,3 +22,20 @@ def disk(tmp_path):
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def machines(tmp_path, disk):
+    """Make the machine of a test: `machines(*coordinator_options, **config)`."""
+    made = []
+
+    def make(*options, **config):
+        made.append(Machine(tmp_path, disk, *options, **config))
+        made[-1].node.start()
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for machine in made:
+            machine.close()

@@ -119,6 +119,7 @@ STIMULI: dict[str, s.Stimulus] = {
     "lost": gone(s.How.LOST),
     "limit hit": s.LimitHit(Failure(ErrorCode.OUTPUT, "output/ has 101 MiB; 100 are allowed")),
     "artifacts collected": s.ArtifactsCollected((ARTIFACT,)),
+    "output doubted": s.OutputDoubted("the machine was restarted", NOW_NS, 0.0),
     "artifacts refused": s.ArtifactsRefused(Failure(ErrorCode.ARTIFACT, "output.txt is missing")),
     "cancel": s.CancelAsked("operator"),
     "abandon": s.AbandonAsked("given to another node"),

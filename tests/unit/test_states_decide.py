@@ -127,6 +127,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     "RUNNING, ended": {
         "artifacts collected": "OutcomeKnown:success → UPLOADING",
         "artifacts refused": "OutcomeKnown:E_ARTIFACT → UPLOADING",
+        "output doubted": "RetryScheduled:PREP → RETRY_WAIT",
         "cancel": _CANCELLED,
         "abandon": "AbandonRequested OutcomeKnown:E_CANCELLED Superseded → FAILED",
         "effect failed": "OutcomeKnown:E_INTERNAL → UPLOADING",

@@ -75,3 +75,22 @@ def test_a_run_that_was_surely_not_started_is_not_started_to_be_stopped(tmp_path
     answer = asyncio.run(site(tmp_path).launch(intended("this-boot"), only_look=True))
     assert isinstance(answer, s.LaunchFailed)
     assert answer.failure.code is ErrorCode.CANCELLED
+
+
+def test_what_another_boot_left_is_not_collected(tmp_path):
+    answer = asyncio.run(site(tmp_path).collect(intended("the-boot-before")))
+    assert isinstance(answer, s.OutputDoubted)
+
+
+def test_a_run_whose_records_were_lost_is_not_prepared_over(tmp_path):
+    """Its folder would be wiped, and then its exit code taken for that of a run that never was."""
+    left = tmp_path / "j-1" / "work" / "left.txt"
+    for path in (left, tmp_path / "j-1" / "control" / "run-1.lock"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    job = Job(job_id="j-1", state=State.PREP, run=1)
+    answer = asyncio.run(site(tmp_path).prepare(job))
+    assert isinstance(answer, s.PrepFailed)
+    assert answer.failure.code is ErrorCode.LOST
+    assert answer.failure.retry_here
+    assert left.exists()
