@@ -27,8 +27,10 @@ class Sample:
 class Case:
     """`log_tail` and `samples` are None where the job's folder is gone (the journal outlives it).
 
-    `source` says where it was read from; `versions` name the programs that wrote and read it; `redacted` are the
-    sequence numbers of records whose data was redacted for a bundle, so that their hashes can't be recomputed.
+    `source` says where it was read from; `versions` name the programs of the machine that it was collected on, and
+    `node_id` its node; `redacted` are the sequence numbers of records whose data was redacted for a bundle, so that
+    their hashes can't be recomputed. `exported_ns` (UTC) is when a bundle was made, None for what was read in place.
+    `notes` say, for people, what could not be collected, and why.
     """
 
     story: Story
@@ -38,6 +40,9 @@ class Case:
     samples: tuple[Sample, ...] | None = None
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
     redacted: frozenset[int] = frozenset()
+    node_id: str | None = None
+    exported_ns: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def manifest(self) -> Mapping[str, Any] | None:

@@ -4,7 +4,7 @@ Pure functions over records; nothing here reads a clock or a disk.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from enum import Enum
 from typing import Any, cast
 
@@ -49,14 +49,31 @@ class Story:
         """Whether everything is as it was written, and makes sense."""
         return self.broken is None and not self.trouble
 
+    def but(self, broken: ChainBroken | None, trouble: tuple[str, ...]) -> "Story":
+        """Return the same story with other findings: no record from `broken` on holds."""
+        steps = tuple(
+            replace(step, holds=step.holds and (broken is None or step.record.seq < broken.seq))
+            for step in self.steps
+        )
+        return replace(self, steps=steps, broken=broken, trouble=trouble)
+
     @property
     def job(self) -> Job:
         """The job after the last record that could be followed."""
         return next((step.job for step in reversed(self.steps) if step.job is not None), NEW)
 
 
-def read_story(key: StreamKey, records: Iterable[Record], upcasters: Upcasters | None = None) -> Story:
-    """Tell the story of a stream's records as stored. Whatever is wrong with them ends up in the story."""
+def read_story(
+    key: StreamKey,
+    records: Iterable[Record],
+    upcasters: Upcasters | None = None,
+    *,
+    redacted: frozenset[int] = frozenset(),
+) -> Story:
+    """Tell the story of a stream's records as stored. Whatever is wrong with them ends up in the story.
+
+    The hashes of the records `redacted` (by number) are taken on trust: what they cover is not there any more.
+    """
     upcast = (upcasters or Upcasters()).record
     checker = ChainChecker()
     steps: list[Step] = []
@@ -67,7 +84,7 @@ def read_story(key: StreamKey, records: Iterable[Record], upcasters: Upcasters |
         for record in records:
             if broken is None:
                 try:
-                    checker.check(record)
+                    (checker.trust if record.seq in redacted else checker.check)(record)
                 except ChainBroken as error:
                     broken = error
             event = None
