@@ -104,7 +104,7 @@ class Daemon:
         self._gpus = GpuBoard(log)
         self._allowlist = AllowlistWatch([str(path) for path in config.runners.cli.allowlist_files], log)
         cgroup_parent, no_cgroup = find_parent()
-        self._isolation = isolation(host.backend, cgroup_parent)
+        self._isolation = isolation(host, cgroup_parent)
         if no_cgroup is not None:
             log.info("cgroup_absent", reason=no_cgroup)
         self._premises = Premises(

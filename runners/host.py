@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from runners.run import Bind
+from runners.seccomp import machine_known, seccomp_filter
 
 __all__ = ["Backend", "HostProblems", "HostTools", "parse_version", "probe_host", "system_folders"]
 
@@ -53,7 +54,8 @@ class HostTools:
     """Absolute paths of the chain's programs, and facts about the machine.
 
     `binds` are system folders, read-only; `links` are (target, path) of symbolic links such as /bin -> usr/bin.
-    `nice` is this process's own niceness: the chain adds only what is missing.
+    `base_nice` is this process's own niceness: the chain adds only what is missing. `seccomp` is the filter on jobs'
+    system calls; empty without a sandbox, and on a machine that there is none for (`runners.seccomp`).
     """
 
     sh: str
@@ -69,6 +71,7 @@ class HostTools:
     binds: tuple[Bind, ...]
     links: tuple[tuple[str, str], ...]
     base_nice: int = 0
+    seccomp: bytes = field(default=b"", repr=False)
 
     @property
     def backend(self) -> Backend:
@@ -121,7 +124,14 @@ def probe_host(
     if problems:
         return HostProblems(tuple(problems))
     host = HostTools(
-        **tools,
+        sh=tools["sh"],
+        choom=tools["choom"],
+        nice=tools["nice"],
+        ionice=tools["ionice"],
+        prlimit=tools["prlimit"],
+        timeout=tools["timeout"],
+        env=tools["env"],
+        setpriv=tools["setpriv"],
         bwrap=None,
         bwrap_version=(),
         binds=binds + tuple(extra_binds),
@@ -141,9 +151,12 @@ def _with_bwrap(host: HostTools, search_path: str) -> HostTools | HostProblems:
     if version < _VERSION_MIN:
         have = ".".join(map(str, version)) or "unknown"
         return HostProblems((f"{bwrap}: version {have}, 0.8 or newer is needed: apt install bubblewrap",))
+    machine = os.uname().machine
+    seccomp = seccomp_filter(machine) if machine_known(machine) else b""
     tried = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
-    tried += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--", "/bin/true"]
-    code, output = _run(tried)
+    tried += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    tried += ["--seccomp", "0"] if seccomp else []
+    code, output = _run([*tried, "--", "/bin/true"], seccomp)
     if code != 0:
         return HostProblems(
             (
@@ -155,14 +168,14 @@ def _with_bwrap(host: HostTools, search_path: str) -> HostTools | HostProblems:
                 ),
             )
         )
-    return replace(host, bwrap=bwrap, bwrap_version=version)
+    return replace(host, bwrap=bwrap, bwrap_version=version, seccomp=seccomp)
 
 
-def _run(argv: list[str]) -> tuple[int, str]:
+def _run(argv: list[str], stdin: bytes = b"") -> tuple[int, str]:
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={},

@@ -15,7 +15,7 @@ from runners.host import Backend, HostTools
 from runners.lock import RunError, create_locked
 from runners.opening import open_fresh, open_log
 from runners.run import RunFiles, RunSpec, files_of
-from runners.sandbox import LOCK_FD, OPTIONS_FD, SANDBOX_LOCK_FD, STATUS_FD, Assembly, assemble
+from runners.sandbox import LOCK_FD, OPTIONS_FD, SANDBOX_LOCK_FD, SECCOMP_FD, STATUS_FD, Assembly, assemble
 from runners.status import LaunchFacts, launch_line
 
 __all__ = ["LaunchFailed", "Launched", "launch"]
@@ -99,10 +99,10 @@ def launch(
                 SANDBOX_LOCK_FD: locks[1],
                 STATUS_FD: status,
             }
-            with _options_pipe(assembly.options) as options:
-                if assembly.options:
-                    targets[OPTIONS_FD] = options
-                pid = _spawn(assembly, targets)
+            for target, content in ((OPTIONS_FD, assembly.options), (SECCOMP_FD, assembly.seccomp)):
+                if content:
+                    targets[target] = opened.enter_context(_pipe_of(content))
+            pid = _spawn(assembly, targets)
         except (OSError, ValueError) as error:
             _undo(spec, group)
             if isinstance(error, ValueError):
@@ -133,14 +133,14 @@ def _closing(opened: ExitStack, fd: int) -> int:
 
 
 @contextmanager
-def _options_pipe(options: bytes) -> Generator[int]:
-    """Yield the reading end of a pipe that holds `options`: gone once read, and never swapped to a disk."""
+def _pipe_of(content: bytes) -> Generator[int]:
+    """Yield the reading end of a pipe that holds `content`: gone once read, and never swapped to a disk."""
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         try:
-            if len(options) > fcntl.fcntl(write_fd, fcntl.F_GETPIPE_SZ):
-                fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, len(options))
-            if options and os.write(write_fd, options) != len(options):
+            if len(content) > fcntl.fcntl(write_fd, fcntl.F_GETPIPE_SZ):
+                fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, len(content))
+            if os.write(write_fd, content) != len(content):
                 raise OSError("the sandbox's options do not fit into a pipe: less environment")
         finally:
             os.close(write_fd)

@@ -24,6 +24,7 @@ __all__ = [
     "OPTIONS_BYTES_MAX",
     "OPTIONS_FD",
     "SANDBOX_LOCK_FD",
+    "SECCOMP_FD",
     "STATUS_FD",
     "Assembly",
     "assemble",
@@ -34,6 +35,7 @@ LOCK_FD = 3
 SANDBOX_LOCK_FD = 4
 STATUS_FD = 5
 OPTIONS_FD = 6
+SECCOMP_FD = 7
 
 OPTIONS_BYTES_MAX = 512 * 1024
 _OPTIONS_MAX = 8000  # bwrap takes 9000 arguments
@@ -47,10 +49,14 @@ _ENTER_CGROUP = 'echo 0 > "$1/cgroup.procs" && shift && exec "$@"'
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """What to spawn: `argv` with `env`, and `options` to be read from OPTIONS_FD; the last two are secret."""
+    """What to spawn: `argv` with `env`, and what bwrap is to read from OPTIONS_FD and SECCOMP_FD.
+
+    `env` and `options` are secret.
+    """
 
     argv: tuple[str, ...]
     options: bytes = field(default=b"", repr=False)
+    seccomp: bytes = field(default=b"", repr=False)
     env: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
@@ -75,7 +81,11 @@ def assemble(spec: RunSpec, host: HostTools, *, cgroup: Path | None) -> Assembly
         raise ValueError(
             f"{spec.name}: {len(text)} bytes of sandbox options, at most {OPTIONS_BYTES_MAX}: less in env"
         )
-    return Assembly(argv=(*before, host.bwrap, "--args", str(OPTIONS_FD), "--", *spec.argv), options=text)
+    return Assembly(
+        argv=(*before, host.bwrap, "--args", str(OPTIONS_FD), "--", *spec.argv),
+        options=text,
+        seccomp=host.seccomp,
+    )
 
 
 def _check(spec: RunSpec) -> None:
@@ -142,6 +152,8 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
     yield from ("--sync-fd", str(SANDBOX_LOCK_FD), "--json-status-fd", str(STATUS_FD))
     # bwrap reads a byte from it and closes it: the outer lock is `timeout`'s, and must not reach the command.
     yield from ("--block-fd", str(LOCK_FD))
+    if host.seccomp:
+        yield from ("--seccomp", str(SECCOMP_FD))
     yield "--clearenv"
     for name, value in (*spec.env.items(), *spec.secret_env.items()):
         yield from ("--setenv", name, value)

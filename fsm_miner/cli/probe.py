@@ -61,7 +61,6 @@ def describe(config: Config | None) -> tuple[dict[str, Any], list[str]]:
     problems = list(host.problems) if isinstance(host, HostProblems) else []
     parent, _ = find_parent()
     gpus = asyncio.run(ThreadedInventory(gpu_sources()).read())
-    facts = isolation(backend, parent)
     found = descriptor(
         _node_id() if config is None else config.node_id,
         __version__,
@@ -69,7 +68,7 @@ def describe(config: Config | None) -> tuple[dict[str, Any], list[str]]:
         gpus,
         runners=_runners(config),
         tags=() if config is None else config.tags,
-        facts=facts[1:] if problems else facts,
+        facts=isolation(None if isinstance(host, HostProblems) else host, parent),
     )
     return found, [*problems, *gpus.problems]
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from runners.cgroup import problem_with
-from runners.host import Backend
+from runners.host import HostTools
 
 __all__ = ["JOBS_UNIT", "find_parent", "isolation"]
 
@@ -33,7 +33,13 @@ def find_parent(
     return (None, problem) if problem is not None else (parent, None)
 
 
-def isolation(backend: Backend, cgroup_parent: Path | None) -> tuple[str, ...]:
-    """Name what keeps jobs apart, for the descriptor's tags and for each `Launched` event."""
-    sandbox = "sandbox-bubblewrap" if backend == "bwrap" else "sandbox-none"
-    return (sandbox, "memory-watchdog" if cgroup_parent is None else "cgroup-v2")
+def isolation(host: HostTools | None, cgroup_parent: Path | None) -> tuple[str, ...]:
+    """Name what keeps jobs apart, for the descriptor's tags and for each `Launched` event.
+
+    `host` is None on a machine that can't run jobs as configured: then nothing is claimed of a sandbox.
+    """
+    limits = "memory-watchdog" if cgroup_parent is None else "cgroup-v2"
+    if host is None:
+        return (limits,)
+    sandbox = "sandbox-bubblewrap" if host.backend == "bwrap" else "sandbox-none"
+    return (sandbox, "seccomp", limits) if host.seccomp else (sandbox, limits)

@@ -1,0 +1,228 @@
+"""The filter on a job's system calls: which the kernel refuses, as a program for `bwrap --seccomp` (seccomp(2), BPF).
+
+What an ordinary program computes with is allowed. Refused are the classes that Docker's default profile refuses:
+the calls that act on the machine instead of on the process, and those with the longest record of kernel defects.
+A call that is newer than this table is answered as on an older kernel (ENOSYS), so that nothing becomes allowed by
+an upgrade of the kernel. Programs of another architecture (32-bit, x32) are not run: their numbers mean other calls.
+
+Pure: bytes from tables. The numbers are those of the kernel's headers (asm/unistd_64.h, asm-generic/unistd.h).
+"""
+
+import errno
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = ["NEWEST_KNOWN", "REFUSED", "SOCKET_FAMILIES", "machine_known", "seccomp_filter"]
+
+# (x86-64, 64-bit ARM); None where an architecture has no such call.
+_Numbers = tuple[int | None, int | None]
+
+REFUSED: MappingProxyType[str, MappingProxyType[str, _Numbers]] = MappingProxyType(
+    {
+        "keys of the kernel, which know no namespace": MappingProxyType(
+            {"add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219)}
+        ),
+        "looking into other processes": MappingProxyType(
+            {
+                "ptrace": (101, 117),
+                "process_vm_readv": (310, 270),
+                "process_vm_writev": (311, 271),
+                "process_madvise": (440, 440),
+                "kcmp": (312, 272),
+                "pidfd_getfd": (438, 438),
+                "perf_event_open": (298, 241),
+            }
+        ),
+        "code in the kernel": MappingProxyType(
+            {
+                "bpf": (321, 280),
+                "create_module": (174, None),
+                "init_module": (175, 105),
+                "finit_module": (313, 273),
+                "delete_module": (176, 106),
+                "get_kernel_syms": (177, None),
+                "query_module": (178, None),
+                "kexec_load": (246, 104),
+                "kexec_file_load": (320, 294),
+            }
+        ),
+        "namespaces and mounts": MappingProxyType(
+            {
+                "mount": (165, 40),
+                "umount2": (166, 39),
+                "pivot_root": (155, 41),
+                "chroot": (161, 51),
+                "open_tree": (428, 428),
+                "move_mount": (429, 429),
+                "fsopen": (430, 430),
+                "fsconfig": (431, 431),
+                "fsmount": (432, 432),
+                "fspick": (433, 433),
+                "mount_setattr": (442, 442),
+                "statmount": (457, 457),
+                "listmount": (458, 458),
+                "open_tree_attr": (467, 467),
+                "unshare": (272, 97),
+                "setns": (308, 268),
+            }
+        ),
+        "the machine as a whole": MappingProxyType(
+            {
+                "reboot": (169, 142),
+                "syslog": (103, 116),
+                "acct": (163, 89),
+                "swapon": (167, 224),
+                "swapoff": (168, 225),
+                "quotactl": (179, 60),
+                "quotactl_fd": (443, 443),
+                "settimeofday": (164, 170),
+                "clock_settime": (227, 112),
+                "sethostname": (170, 161),
+                "setdomainname": (171, 162),
+                "vhangup": (153, 58),
+                "iopl": (172, None),
+                "ioperm": (173, None),
+                "lsm_get_self_attr": (459, 459),
+                "lsm_set_self_attr": (460, 460),
+                "lsm_list_modules": (461, 461),
+            }
+        ),
+        "files past their paths": MappingProxyType(
+            {
+                "name_to_handle_at": (303, 264),
+                "open_by_handle_at": (304, 265),
+                "fanotify_init": (300, 262),
+                "fanotify_mark": (301, 263),
+            }
+        ),
+        "memory of the machine's nodes": MappingProxyType(
+            {
+                "get_mempolicy": (239, 236),
+                "set_mempolicy": (238, 237),
+                "mbind": (237, 235),
+                "migrate_pages": (256, 238),
+                "move_pages": (279, 239),
+                "set_mempolicy_home_node": (450, 450),
+            }
+        ),
+        "a long record of defects": MappingProxyType(
+            {
+                "io_uring_setup": (425, 425),
+                "io_uring_enter": (426, 426),
+                "io_uring_register": (427, 427),
+                "userfaultfd": (323, 282),
+                "uselib": (134, None),
+                "sysfs": (139, None),
+                "_sysctl": (156, None),
+                "ustat": (136, None),
+                "lookup_dcookie": (212, 18),
+                "nfsservctl": (180, 42),
+            }
+        ),
+    }
+)
+"""By class and name: answered with EPERM."""
+
+NEWEST_KNOWN = 467
+"""The highest number that was judged here (Linux 6.15); what is above is ENOSYS."""
+
+# AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: all within the job's own network, which has nothing but a loopback.
+SOCKET_FAMILIES = (1, 2, 10, 16)
+
+_CLONE_NEW = 0x7E02_0080  # user, pid, net, ipc, uts, cgroup, mount and time namespaces
+_PERSONALITIES = (0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)  # plain, and asking which
+_TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's terminal
+_X32 = 0x4000_0000
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    audit_arch: int
+    column: int
+    clone: int
+    clone3: int
+    socket: int
+    personality: int
+    ioctl: int
+
+
+_MACHINES = {
+    "x86_64": _Machine(0xC000_003E, 0, clone=56, clone3=435, socket=41, personality=135, ioctl=16),
+    "aarch64": _Machine(0xC000_00B7, 1, clone=220, clone3=435, socket=198, personality=92, ioctl=29),
+}
+
+# linux/bpf_common.h, linux/seccomp.h, struct seccomp_data
+_LOAD, _JEQ, _JGT, _JSET, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_NUMBER_AT, _ARCH_AT, _ARG_AT = 0, 4, 16
+_ALLOW, _KILL, _ERRNO = 0x7FFF_0000, 0x8000_0000, 0x0005_0000
+
+_Instruction = tuple[int, int, int, int]
+
+
+def machine_known(machine: str) -> bool:
+    """Whether there is a filter for `machine` (`os.uname().machine`)."""
+    return machine in _MACHINES
+
+
+def seccomp_filter(machine: str) -> bytes:
+    """Return the filter for `machine` as an array of `struct sock_filter`.
+
+    Raises:
+        KeyError: there is none for this machine; see `machine_known`.
+
+    """
+    known = _MACHINES[machine]
+    program = [
+        (_LOAD, 0, 0, _ARCH_AT),
+        *_unless(_JEQ, known.audit_arch, _KILL),
+        (_LOAD, 0, 0, _NUMBER_AT),
+        # x32 calls are those of x86-64 with a bit set, so this refuses them too.
+        *_if(_JGT, NEWEST_KNOWN, _ERRNO | errno.ENOSYS),
+        # Its flags are in memory, out of a filter's sight: the C library falls back on clone.
+        *_if(_JEQ, known.clone3, _ERRNO | errno.ENOSYS),
+    ]
+    for number in _refused(known):
+        program += _if(_JEQ, number, _ERRNO | errno.EPERM)
+    program += _argument(known.clone, 0, [*_if(_JSET, _CLONE_NEW, _ERRNO | errno.EPERM)])
+    program += _argument(known.socket, 0, _only(SOCKET_FAMILIES, _ERRNO | errno.EAFNOSUPPORT))
+    program += _argument(known.personality, 0, _only(_PERSONALITIES, _ERRNO | errno.EPERM))
+    program += _argument(
+        known.ioctl,
+        1,
+        [one for request in _TERMINAL_INPUT for one in _if(_JEQ, request, _ERRNO | errno.EPERM)],
+    )
+    program.append((_RETURN, 0, 0, _ALLOW))
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _refused(known: _Machine) -> Iterator[int]:
+    for calls in REFUSED.values():
+        for numbers in calls.values():
+            number = numbers[known.column]
+            if number is not None:
+                yield number
+
+
+def _if(test: int, value: int, action: int) -> list[_Instruction]:
+    return [(test, 0, 1, value), (_RETURN, 0, 0, action)]
+
+
+def _unless(test: int, value: int, action: int) -> list[_Instruction]:
+    return [(test, 1, 0, value), (_RETURN, 0, 0, action)]
+
+
+def _only(values: tuple[int, ...], action: int) -> list[_Instruction]:
+    """Refuse what is none of `values`."""
+    tests = [(_JEQ, len(values) - position, 0, value) for position, value in enumerate(values)]
+    return [*tests, (_RETURN, 0, 0, action)]
+
+
+def _argument(number: int, index: int, then: list[_Instruction]) -> list[_Instruction]:
+    """For the call `number`, judge the lower half of its argument `index`; whoever passes `then` is allowed.
+
+    The kernel takes these arguments as 32-bit numbers, so the upper half means nothing (little endian).
+    """
+    body = [(_LOAD, 0, 0, _ARG_AT + 8 * index), *then, (_RETURN, 0, 0, _ALLOW)]
+    return [(_JEQ, 0, len(body), number), *body]

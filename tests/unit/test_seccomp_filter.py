@@ -1,0 +1,143 @@
+"""The filter on system calls: its numbers against the kernel's headers, its answers by running it."""
+
+import errno
+import os
+import re
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runners.seccomp import NEWEST_KNOWN, REFUSED, SOCKET_FAMILIES, machine_known, seccomp_filter
+
+ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+MACHINES = list(AUDIT)
+HEADERS = {
+    "x86_64": [Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), Path("/usr/include/asm/unistd_64.h")],
+    "aarch64": [Path("/usr/include/asm-generic/unistd.h")],
+}
+CALLS = {name: numbers for calls in REFUSED.values() for name, numbers in calls.items()}
+
+
+def answer(machine, number, args=(), arch=None):
+    """Run the machine's filter as the kernel does (bpf(4), the few instructions it uses)."""
+    program = list(struct.iter_unpack("=HBBI", seccomp_filter(machine)))
+    args = [*args, *[0] * (6 - len(args))]
+    data = struct.pack("=IIQ6Q", number, AUDIT[machine] if arch is None else arch, 0, *args)
+    position, accumulator = 0, 0
+    while True:
+        code, jump_true, jump_false, value = program[position]
+        position += 1
+        match code:
+            case 0x20:
+                (accumulator,) = struct.unpack_from("=I", data, value)
+            case 0x15:
+                position += jump_true if accumulator == value else jump_false
+            case 0x25:
+                position += jump_true if accumulator > value else jump_false
+            case 0x45:
+                position += jump_true if accumulator & value else jump_false
+            case 0x06:
+                return value
+            case _:
+                raise AssertionError(f"instruction {code:#x}")
+
+
+def number_of(machine, name):
+    return CALLS[name][MACHINES.index(machine)]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_refused_call_is_refused_with_eperm(machine):
+    for name in CALLS:
+        number = number_of(machine, name)
+        if number is not None:
+            assert answer(machine, number) == ERRNO | errno.EPERM, name
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_numbers_are_those_of_the_headers(machine):
+    header = next((path for path in HEADERS[machine] if path.exists()), None)
+    if header is None:
+        assert os.environ.get("CI") != "true", "linux-libc-dev is missing"
+        pytest.skip("linux-libc-dev is not installed")
+    found = {
+        name: int(number)
+        for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", header.read_text())
+    }
+    assert len(found) > 200
+    known = {name: number_of(machine, name) for name in CALLS if name in found}
+    assert known == {name: found[name] for name in known}
+    # What the table knows and this header does not is newer than it, or not of this architecture.
+    newest = max(found.values())
+    for name in CALLS.keys() - found.keys():
+        number = number_of(machine, name)
+        assert number is None or number > newest or name == "create_module", name
+    for name, call in [("clone", "clone"), ("socket", "socket"), ("personality", "personality")]:
+        assert answer(machine, found[name], [0xFFFF_FFFE]) & 0xFFFF0000 == ERRNO, call
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_newer_calls_are_answered_as_by_an_older_kernel(machine):
+    for number in (NEWEST_KNOWN + 1, 511, 0x4000_0000 + 41, 0xFFFF_FFFF):
+        assert answer(machine, number) == ERRNO | errno.ENOSYS
+    assert answer(machine, 435) == ERRNO | errno.ENOSYS  # clone3
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_another_architecture_is_killed(machine):
+    assert answer(machine, 0, arch=0x40000003) == KILL  # i386
+
+
+@pytest.mark.parametrize(("machine", "clone"), [("x86_64", 56), ("aarch64", 220)])
+def test_clone_makes_threads_and_processes_but_no_namespaces(machine, clone):
+    thread, fork, vfork = 0x3D0F00, 0x1200011, 0x4111
+    for flags in (thread, fork, vfork, 17):
+        assert answer(machine, clone, [flags]) == ALLOW
+    for bit in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
+        assert answer(machine, clone, [bit | 17]) == ERRNO | errno.EPERM
+
+
+@pytest.mark.parametrize(("machine", "socket"), [("x86_64", 41), ("aarch64", 198)])
+@given(family=st.integers(0, 2**32 - 1))
+def test_only_listed_families_of_sockets(machine, socket, family):
+    allowed = family in SOCKET_FAMILIES
+    assert answer(machine, socket, [family]) == (ALLOW if allowed else ERRNO | errno.EAFNOSUPPORT)
+    # The kernel looks at the lower half only, and so does the filter.
+    assert answer(machine, socket, [family | 1 << 40]) == answer(machine, socket, [family])
+
+
+@pytest.mark.parametrize(("machine", "ioctl"), [("x86_64", 16), ("aarch64", 29)])
+def test_nobody_types_into_a_terminal(machine, ioctl):
+    assert answer(machine, ioctl, [0, 0x5412]) == ERRNO | errno.EPERM
+    assert answer(machine, ioctl, [0, 0x541C]) == ERRNO | errno.EPERM
+    assert answer(machine, ioctl, [0, 0x5401]) == ALLOW
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@given(number=st.integers(0, NEWEST_KNOWN), args=st.lists(st.integers(0, 2**64 - 1), max_size=6))
+def test_everything_has_an_answer_and_most_is_allowed(machine, number, args):
+    found = answer(machine, number, args)
+    assert found in {ALLOW, *(ERRNO | code for code in (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT))}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_what_programs_live_on_is_allowed(machine):
+    # read, write, mmap, futex, execve, openat, exit_group
+    ordinary = {"x86_64": (0, 1, 9, 202, 59, 257, 231), "aarch64": (63, 64, 222, 98, 221, 56, 94)}
+    for number in ordinary[machine]:
+        assert answer(machine, number) == ALLOW
+
+
+def test_the_kernel_takes_at_most_4096_instructions_and_a_pipe_a_page():
+    for machine in MACHINES:
+        assert len(seccomp_filter(machine)) <= 4096
+
+
+def test_other_machines_are_known_not_to_have_one():
+    assert not machine_known("riscv64")
+    with pytest.raises(KeyError):
+        seccomp_filter("riscv64")
