@@ -1,0 +1,216 @@
+"""What of a case can be drawn: the states it was in, its events, and the times in which something was missing. Pure.
+
+Times are the records' own. Where a record is earlier than the one before it (the clock was set back), the time
+between the two is drawn as none, and everything after it is moved along; `Life.notes` says so.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median_low
+
+from fsm_miner.forensics.case import Case, Sample
+from fsm_miner.forensics.page_time import short_span
+from fsm_miner.forensics.story import Step
+from fsm_miner.words import NS, counted
+from states import events as e
+from states.table import FINAL, State
+
+__all__ = ["Bar", "Break", "Life", "Mark", "read_life"]
+
+_QUIET_FACTOR = 4
+_QUIET_MIN_NS = 3 * NS
+_OPEN_SHARE = 25
+_BAD = (e.LimitExceeded, e.OutcomeRevised)
+_CARE = (e.Reattached, e.RetryScheduled, e.CancelRequested, e.AbandonRequested, e.Superseded)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A stay in a state, from the record `seq` on. `going_on`: it has not ended yet."""
+
+    state: State
+    start_ns: int
+    end_ns: int
+    seq: int
+    going_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A record on the line of events: `tone` is "good", "bad", "care" or "plain"."""
+
+    seq: int
+    at_ns: int
+    tone: str
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A time in which something was missing: `kind` is "daemon", "reboot" or "coordinator"."""
+
+    kind: str
+    start_ns: int
+    end_ns: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A case in pictures. `start_ns` is before `end_ns`, always."""
+
+    start_ns: int
+    end_ns: int
+    bars: tuple[Bar, ...]
+    marks: tuple[Mark, ...]
+    breaks: tuple[Break, ...]
+    samples: tuple[Sample, ...]
+    notes: tuple[str, ...]
+
+    def count(self, kind: str) -> int:
+        """Return how many breaks there are of a kind."""
+        return sum(one.kind == kind for one in self.breaks)
+
+
+def read_life(case: Case) -> Life | None:
+    """Read a case; None where not one record could be read."""
+    steps = case.story.steps
+    if not steps:
+        return None
+    times = _Times(steps)
+    samples = tuple(times.moved(sample, steps) for sample in case.samples or ())
+    last_ns = max([times.at[-1], *(sample.at_ns for sample in samples)])
+    final = steps[-1].record.dest in FINAL
+    start_ns = times.at[0]
+    end_ns = last_ns if final else last_ns + max((last_ns - start_ns) // _OPEN_SHARE, 1)
+    end_ns = max(end_ns, start_ns + 1)
+    marks = tuple(
+        Mark(step.record.seq, at_ns, _tone(step), step) for step, at_ns in zip(steps, times.at, strict=True)
+    )
+    bars = tuple(_bars(steps, times.at, end_ns))
+    breaks = sorted(
+        [*_without_daemon(steps, times.at, samples), *_without_coordinator(steps, times.at, end_ns)],
+        key=lambda one: (one.start_ns, one.end_ns),
+    )
+    return Life(start_ns, end_ns, bars, marks, tuple(breaks), samples, tuple(times.notes))
+
+
+class _Times:
+    """The records' times, made to run forward."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.at: list[int] = []
+        self.notes: list[str] = []
+        self._offsets: list[int] = []
+        offset, before = 0, steps[0].record.at_ns
+        for step in steps:
+            now = step.record.at_ns
+            if now < before:
+                self.notes.append(
+                    f"Between records {step.record.seq - 1} and {step.record.seq} the clock was set back by "
+                    f"{short_span(before - now)}: that time is drawn as none."
+                )
+                offset += before - now
+            self.at.append(now + offset)
+            self._offsets.append(offset)
+            before = now
+
+    def moved(self, sample: Sample, steps: Sequence[Step]) -> Sample:
+        """Return a sample on the records' time: as the last record of its run that was not later."""
+        if not self._offsets[-1]:
+            return sample
+        run, offset = 0, self._offsets[-1]
+        for step, known in zip(steps, self._offsets, strict=True):
+            if isinstance(step.event, e.Launched):
+                run = step.event.run
+            if run == sample.run and step.record.at_ns <= sample.at_ns:
+                offset = known
+        return Sample(sample.run, sample.at_ns + offset, sample.cpu_s, sample.memory_mb, sample.disk_mb)
+
+
+def _bars(steps: Sequence[Step], at: Sequence[int], end_ns: int) -> Iterator[Bar]:
+    state, start_ns, seq = None, at[0], steps[0].record.seq
+    for step, now in zip(steps, at, strict=True):
+        dest = _state(step.record.dest)
+        if dest == state:
+            continue
+        if state is not None:
+            yield Bar(state, start_ns, now, seq)
+        state, start_ns, seq = dest, now, step.record.seq
+    if state is not None:
+        yield Bar(state, start_ns, end_ns, seq, going_on=state not in FINAL)
+
+
+def _state(name: str) -> State | None:
+    try:
+        return State(name)
+    except ValueError:
+        return None  # the record was changed: its words can't be drawn
+
+
+def _tone(step: Step) -> str:
+    if not step.holds or step.job is None:
+        return "bad"
+    match step.event:
+        case e.OutcomeKnown(code=code):
+            return "good" if code is None else "bad"
+        case e.Delivered():
+            return "good" if step.job.state is State.DONE else "plain"
+        case event if isinstance(event, _BAD):
+            return "bad"
+        case event if isinstance(event, _CARE):
+            return "care"
+        case _:
+            return "plain"
+
+
+def _without_daemon(steps: Sequence[Step], at: Sequence[int], samples: Sequence[Sample]) -> Iterator[Break]:
+    """Find reboots, daemons that were followed by others, and runs that nobody watched.
+
+    Of when it began, the last record or the last look at the run is what is known.
+    """
+    all_looks = sorted(sample.at_ns for sample in samples)
+    for (before, step), (start_ns, end_ns) in zip(pairwise(steps), pairwise(at), strict=True):
+        looks = all_looks[bisect_left(all_looks, start_ns) : bisect_right(all_looks, end_ns)]
+        seen_ns = max([start_ns, *looks])
+        if step.record.boot_id != before.record.boot_id:
+            yield Break("reboot", seen_ns, end_ns, "The machine was started anew")
+        elif isinstance(step.event, e.Reattached):
+            words = f"No daemon; a new one found run {step.event.run} alive"
+            yield Break("daemon", seen_ns, end_ns, words)
+        elif before.record.dest == State.RUNNING and len(looks) > _QUIET_FACTOR:
+            usual = median_low([later - earlier for earlier, later in pairwise(looks)])
+            quiet_ns = max(_QUIET_FACTOR * usual, _QUIET_MIN_NS)
+            for earlier, later in pairwise([*looks, end_ns]):
+                if later - earlier > quiet_ns:
+                    yield Break(
+                        "daemon", earlier, later, "Nobody watched the run: no daemon, or one that stood still"
+                    )
+
+
+def _without_coordinator(steps: Sequence[Step], at: Sequence[int], end_ns: int) -> Iterator[Break]:
+    """Find the times in which the outcome could not be handed over: from the first try to the one that got through."""
+    began_ns: int | None = None
+    until_ns = at[0]
+    tries, reason = 0, ""
+    for index, (step, now) in enumerate(zip(steps, at, strict=True)):
+        match step.event:
+            case e.RetryScheduled(back_to=State.UPLOADING, reason=why):
+                began_ns = at[max(index - 1, 0)] if began_ns is None else began_ns
+                tries, reason = tries + 1, str(why)
+                until_ns = end_ns
+            case e.RetryDue():
+                until_ns = now if began_ns is not None else until_ns
+            case e.Delivered() | e.Superseded() if began_ns is not None:
+                yield Break("coordinator", began_ns, until_ns, _undelivered(tries, reason))
+                began_ns, tries = None, 0
+            case _:
+                pass
+    if began_ns is not None:
+        yield Break("coordinator", began_ns, end_ns, _undelivered(tries, reason))
+
+
+def _undelivered(tries: int, reason: str) -> str:
+    return f"The outcome could not be delivered: {counted(tries, 'try').replace('trys', 'tries')}, the last: {reason}"
