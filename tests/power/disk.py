@@ -4,12 +4,13 @@ EXT4_IOC_SHUTDOWN with NOLOGFLUSH aborts the file system's journal and writes no
 that nobody had made durable. Mounting it again replays that journal, as after a power cut.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import struct
 import subprocess
-import time
 from pathlib import Path
 
 from tests.integration.daemon.rig import end_all, until
@@ -38,21 +39,21 @@ def _run(*argv: str | Path) -> str:
 
 
 class CutDisk:
-    """Made below `folder`, mounted at `folder/disk`. `close` unmounts and detaches, come what may."""
+    """Made below `folder`, mounted at `folder/disk`. `close` unmounts, come what may."""
 
     def __init__(self, folder: Path) -> None:
-        self.image = folder / "disk.img"
         self.path = folder / "disk"
         self.path.mkdir()
         self.cuts = 0
-        with self.image.open("wb") as image:
+        self._image = folder / "disk-0.img"
+        self._device = 0
+        with self._image.open("wb") as image:
             image.truncate(SIZE_MB << 20)
-        _run("mkfs.ext4", "-q", "-F", "-m", "0", self.image)
+        _run("mkfs.ext4", "-q", "-F", "-m", "0", self._image)
 
     def mount(self) -> None:
-        _run("mount", "-o", "loop", self.image, self.path)
-        # Under a private mount, whoever unshares its mounts takes no part in ours.
-        _run("mount", "--make-private", self.path)
+        _run("mount", "-o", "loop", self._image, self.path)
+        self._device = self.path.stat().st_dev
 
     def cut(self) -> None:
         """Cut the power of the disk: from here on nothing reaches it."""
@@ -64,22 +65,47 @@ class CutDisk:
         self.cuts += 1
 
     def power_on(self) -> None:
-        """Mount again what the cut has left; whatever worked there must have been killed."""
+        """Mount what the cut has left; whatever works there is killed first.
+
+        A copy of it: whoever has copied our mounts meanwhile, as every sandbox does for a moment, may still hold
+        the old file system in memory, and mounting it again would bring that back.
+        """
         self._unmount()
+        left = self._image
+        self._image = left.with_name(f"disk-{self.cuts}.img")
+        _run("cp", "--sparse=always", left, self._image)
+        left.unlink()
         self.mount()
 
     def close(self) -> None:
-        end_all(self.path)
         self._unmount()
 
+    def kill_all(self) -> None:
+        """Kill whatever has something open on the disk, until there is nothing left."""
+        until(self._kill_round, "nothing works on the disk any more")
+
+    def _kill_round(self) -> bool:
+        end_all(self.path)
+        left = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and self._works_here(p)]
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not left
+
+    def _works_here(self, process: Path) -> bool:
+        # Not by path: a sandbox that is being built has no way to the name of what it has open.
+        with contextlib.suppress(OSError):
+            for fd in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if fd.stat().st_dev == self._device:
+                        return int(process.name) != os.getpid()
+        return False
+
     def _unmount(self) -> None:
-        if os.path.ismount(self.path):
+        if self.path.is_mount():
+            self.kill_all()
             until(self._umount, f"{self.path} can be unmounted", 10)
-        # The old superblock must be gone, or it would be mounted again with all that it holds in memory.
-        until(lambda: not _run("losetup", "-j", self.image), f"{self.image} is detached", 10)
 
     def _umount(self) -> bool:
         done = subprocess.run(["umount", str(self.path)], capture_output=True, check=False)
-        if done.returncode != 0:
-            time.sleep(0.02)
         return done.returncode == 0

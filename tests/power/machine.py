@@ -67,7 +67,7 @@ class Machine:
         self.disk.cut()
         if self.node.process is not None:
             self.node.exit_code()
-        end_all(self.disk.path)
+        self.disk.kill_all()
 
     def power_on(self, *, start: bool = True, wait: bool = True) -> None:
         """Mount what is left, in a new boot, and start the daemon."""
@@ -108,6 +108,9 @@ class Machine:
         finally:
             self.coordinator.http.close()
             end_all(self.disk.path.parent)
+            for program in (self.node, self.coordinator):
+                if program.process is not None:
+                    program.exit_code()
 
     def _new_boot(self) -> None:
         self.boot_file.write_text(f"{uuid.uuid4()}\n")
