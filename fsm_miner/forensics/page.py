@@ -25,7 +25,6 @@ __all__ = ["render"]
 
 _CLOSER_MAX = 3
 _CLOSER_SHARE = 0.08
-_CLOSER_GAP_SHARE = 0.04
 _CLOSER_MARKS_MIN = 3
 _BREAKS_MAX = 40
 
@@ -39,7 +38,7 @@ def render(case: Case) -> str:
     if life is not None:
         table = RecordTable(case, life)
         body += [
-            _timeline(life, table),
+            _timeline(case, life, table),
             section(
                 "records", "Records", el("div", table.render(), class_="scroll"), more=str(len(life.marks))
             ),
@@ -61,7 +60,7 @@ def render(case: Case) -> str:
     return "<!doctype html>\n" + el("html", head, el("body", el("main", *body)), lang="en") + "\n"
 
 
-def _timeline(life: Life, table: RecordTable) -> Html:
+def _timeline(case: Case, life: Life, table: RecordTable) -> Html:
     whole = Window(life.start_ns, life.end_ns, life.start_ns)
     charts = charts_of(life)
     closer = [
@@ -72,7 +71,8 @@ def _timeline(life: Life, table: RecordTable) -> Html:
         return f"{mark.seq} {mark.step.record.event}, {utc(mark.step.record.at_ns)}: {what_of(mark.step)}"
 
     def picture(window: Window, *inside: Closer) -> Html:
-        return draw(life, window, charts, tell, table.row_of, inside)
+        shown = [chart for chart in charts if chart.tells(window)]
+        return draw(life, window, shown, tell, table.row_of, inside)
 
     caption = (
         f"From {utc(life.start_ns)} UTC, ",
@@ -81,37 +81,52 @@ def _timeline(life: Life, table: RecordTable) -> Html:
     )
     figures = [captioned(picture(whole, *closer), *caption)]
     for one in closer:
+        after_ns = one.window.start_ns - life.start_ns
+        begin = f"{short_span(after_ns)} after the start" if after_ns else "the start"
         words = (
             el("b", f"{one.letter}. Closer: {short_span(one.window.span_ns)}"),
-            f" from {utc(one.window.start_ns)} UTC, to scale.",
+            f" from {begin}, {utc(one.window.start_ns)} UTC, to scale.",
         )
         figures.append(captioned(picture(one.window), *words, letter=one.letter))
-    return section("timeline", "Timeline", *figures, *_breaks(life), *_notes(life))
+    return section("timeline", "Timeline", *figures, *_breaks(life), *_notes(case, life))
 
 
 def _closer_looks(life: Life, whole: Window) -> list[Window]:
-    """Find where much happened in little time: there the whole picture shows too little."""
-    bursts: list[list[Mark]] = [[]]
-    for mark, after in pairwise([*life.marks, None]):
-        assert mark is not None
-        bursts[-1].append(mark)
-        if after is not None and after.at_ns - mark.at_ns > whole.span_ns * _CLOSER_GAP_SHARE:
-            bursts.append([])
-    dense = [
-        burst
-        for burst in bursts
-        if len(burst) >= _CLOSER_MARKS_MIN
-        and 0 < burst[-1].at_ns - burst[0].at_ns <= whole.span_ns * _CLOSER_SHARE
-    ]
-    chosen = sorted(sorted(dense, key=len, reverse=True)[:_CLOSER_MAX], key=lambda burst: burst[0].at_ns)
-    return [_around(burst, whole) for burst in chosen]
+    """Find where much happened in little time: there the whole picture shows too little.
+
+    What is too long is split at its wide gaps, until it is short enough to be looked at closer.
+    """
+    waiting, dense = [list(life.marks)], list[list[Mark]]()
+    while waiting:
+        burst = waiting.pop()
+        spent_ns = burst[-1].at_ns - burst[0].at_ns
+        if len(burst) < _CLOSER_MARKS_MIN or spent_ns == 0:
+            continue
+        if spent_ns <= whole.span_ns * _CLOSER_SHARE:
+            dense.append(burst)
+        else:
+            waiting += _parted(burst)
+    chosen = sorted(dense, key=len, reverse=True)[:_CLOSER_MAX]
+    return [_around(burst, whole) for burst in sorted(chosen, key=lambda burst: burst[0].at_ns)]
+
+
+def _parted(marks: list[Mark]) -> list[list[Mark]]:
+    """Split marks at every gap that is more than half as wide as the widest."""
+    gaps = [after.at_ns - mark.at_ns for mark, after in pairwise(marks)]
+    widest_ns = max(gaps)
+    parts = [[marks[0]]]
+    for mark, gap_ns in zip(marks[1:], gaps, strict=True):
+        if 2 * gap_ns > widest_ns:
+            parts.append([])
+        parts[-1].append(mark)
+    return parts
 
 
 def _around(burst: list[Mark], whole: Window) -> Window:
     first, last = burst[0].at_ns, burst[-1].at_ns
     margin = max((last - first) // 12, 1)
     start = max(first - margin, whole.start_ns)
-    return Window(start, min(last + margin, whole.end_ns), whole.zero_ns)
+    return Window(start, min(last + margin, whole.end_ns), start)
 
 
 def _breaks(life: Life) -> Iterator[Html]:
@@ -123,7 +138,7 @@ def _breaks(life: Life) -> Iterator[Html]:
             el(
                 "span",
                 el("b", BREAK_NAMES[one.kind]),
-                f" for {short_span(one.end_ns - one.start_ns)}, from {utc(one.start_ns)} to {utc(one.end_ns)[11:]}. ",
+                f" for {short_span(one.end_ns - one.start_ns)}, {_from_to(one.start_ns, one.end_ns)}. ",
                 el("span", cut(one.words, 300), ".", class_="quiet"),
             ),
             class_=f"z-{one.kind}",
@@ -132,13 +147,18 @@ def _breaks(life: Life) -> Iterator[Html]:
     ]
     if len(life.breaks) > _BREAKS_MAX:
         rows.append(el("li", el("span", f"and {len(life.breaks) - _BREAKS_MAX} more")))
-    yield el("ul", *rows, class_="missing", aria_label="What was missing, and when")
+    yield el("ul", *rows, class_="outages", aria_label="What was missing, and when")
 
 
-def _notes(life: Life) -> Iterator[Html]:
-    if not life.samples:
-        yield el(
-            "p", "Nothing was measured: the runs were too short, or the job's folder is gone.", class_="note"
-        )
+def _from_to(start_ns: int, end_ns: int) -> str:
+    start, end = utc(start_ns), utc(end_ns)
+    return f"from {start} to {end.removeprefix(start[:11])}"
+
+
+def _notes(case: Case, life: Life) -> Iterator[Html]:
+    if case.samples is None:
+        yield el("p", "What the runs used over time is not known here.", class_="note")
+    elif not case.samples and any(mark.step.record.event == "Launched" for mark in life.marks):
+        yield el("p", "The runs were too short for anybody to look what they use.", class_="note")
     for note in life.notes[:_BREAKS_MAX]:
         yield el("p", join(note), class_="note")

@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from fsm_miner.forensics.page_html import Html, el
 from fsm_miner.forensics.page_life import Life
@@ -38,6 +38,14 @@ class Chart:
         """The highest value."""
         return max((value for line in self.lines for _, value in line), default=0.0)
 
+    def tells(self, window: Window) -> bool:
+        """Say whether enough of it is in the window to be worth a picture."""
+        inside = sum(
+            bisect_right(line, window.end_ns, key=_time) - bisect_left(line, window.start_ns, key=_time)
+            for line in self.lines
+        )
+        return inside > 1
+
     @property
     def peak(self) -> str:
         """The highest value in words, with the limit."""
@@ -47,11 +55,11 @@ class Chart:
     def draw(self, window: Window, y: int) -> Html:
         """Draw what of it is in the window, its upper edge at `y`."""
         shown = self.limit if self.limit is not None and self.highest >= self.limit * _LIMIT_FROM else None
-        top = _round_up(max(self.highest, shown or 0.0) or 1.0)
+        top = _round_up(self.highest or 1.0) if shown is None else max(shown, self.highest) * 1.1
         words = f"{self.name}: {self.peak}"
         parts = [
             el("title", words),
-            *_levels(top, self.unit, y),
+            *_levels(top, self.unit if shown is None else "", y),
             el(
                 "svg",
                 *(_shape(line, window, top) for line in self.lines),
@@ -65,9 +73,11 @@ class Chart:
             ),
         ]
         if self.limit is not None:
-            beyond = "" if shown is not None else ", off this scale"
-            said = f"limit {amount(self.limit, self.unit)}{beyond}"
-            parts.append(el("text", said, x="100%", y=y + 14, text_anchor="end", class_="limit"))
+            said = f"limit {amount(self.limit, self.unit)}" + (
+                "" if shown is not None else ", off this scale"
+            )
+            at = y + 14 if shown is None else y + _TOP + _y(shown, top) - 5
+            parts.append(el("text", said, x="0", y=at, class_="limit" if shown is not None else "level"))
         return el("g", *parts, class_=f"chart c-{self.kind}", role="img", aria_label=words)
 
 
@@ -97,6 +107,8 @@ def amount(value: float, unit: str) -> str:
             if value < 1024 or bigger == "TiB":
                 break
             value /= 1024
+    if unit == "cores" and value == 1:
+        return "1 core"
     digits = 0 if value >= 99.95 or value == int(value) else 1 if value >= 9.995 else 2
     return f"{value:.{digits}f} {unit}"
 
@@ -108,18 +120,20 @@ def _number(value: object) -> float:
 
 def _rates(life: Life) -> Iterator[Line]:
     """Turn each run's processor time into cores in use, as steps, over times that are not too short to tell."""
-    least_ns = max(_LEAST_NS, (life.end_ns - life.start_ns) // _POINTS_MAX)
+    least_ns = max(_LEAST_NS, 2 * (life.end_ns - life.start_ns) // _POINTS_MAX)
     for run, samples in groupby(life.samples, key=lambda sample: sample.run):
         known = sorted({(sample.at_ns, sample.cpu_s) for sample in samples} | _edges(life, run))
+        knots = [known[0]]
+        for point in known[1:]:
+            if point[0] - knots[-1][0] >= least_ns:
+                knots.append(point)
+        if len(knots) > 1 or known[-1][0] > knots[0][0]:
+            # The end counts; what is left before it is too short for a rate of its own.
+            knots[max(1, len(knots) - 1) :] = [known[-1]]
         line: Line = []
-        start_ns, start_s = known[0]
-        for at_ns, cpu_s in known[1:]:
-            if at_ns - start_ns < least_ns and at_ns != known[-1][0]:
-                continue
-            if at_ns > start_ns:
-                rate = max(0.0, (cpu_s - start_s) * NS / (at_ns - start_ns))
-                line += [(start_ns, rate), (at_ns, rate)]
-            start_ns, start_s = at_ns, cpu_s
+        for (start_ns, start_s), (end_ns, end_s) in pairwise(knots):
+            rate = max(0.0, (end_s - start_s) * NS / (end_ns - start_ns))
+            line += [(start_ns, rate), (end_ns, rate)]
         if line:
             yield line
 
@@ -158,10 +172,11 @@ def _without_holes(runs: Sequence[Line], holes: Sequence[int]) -> Iterator[Line]
 
 
 def _levels(top: float, unit: str, y: int) -> Iterator[Html]:
-    for share in (0.0, 0.5, 1.0):
+    for share in (0.0, 0.5, 1.0) if unit else (0.0,):
         at = y + _BOTTOM - share * (_BOTTOM - _TOP)
         yield el("line", x1="0", x2="100%", y1=at, y2=at, class_="level")
-    yield el("text", amount(top, unit), x="0", y=y + 14, class_="level")
+    if unit:
+        yield el("text", amount(top, unit), x="0", y=y + 14, class_="level")
 
 
 def _limit(limit: float, top: float) -> Html:
@@ -184,9 +199,8 @@ def _shape(line: Line, window: Window, top: float) -> Html:
 
 def _thinned(line: Line, window: Window) -> Line:
     """Return what of a line is in the window, with a point beyond each edge; of many points those that stand out."""
-    times = [at_ns for at_ns, _ in line]
-    first = max(bisect_left(times, window.start_ns) - 1, 0)
-    shown = line[first : bisect_right(times, window.end_ns) + 1]
+    first = max(bisect_left(line, window.start_ns, key=_time) - 1, 0)
+    shown = line[first : bisect_right(line, window.end_ns, key=_time) + 1]
     every = -(-len(shown) // _POINTS_MAX)
     if every <= 1:
         return shown
@@ -196,6 +210,10 @@ def _thinned(line: Line, window: Window) -> Line:
         low, high = min(part, key=_value), max(part, key=_value)
         found += sorted({low, high})
     return found
+
+
+def _time(point: tuple[int, float]) -> int:
+    return point[0]
 
 
 def _value(point: tuple[int, float]) -> float:

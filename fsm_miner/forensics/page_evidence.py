@@ -40,7 +40,7 @@ def _log(case: Case) -> Html:
         return section("log", "Log", el("p", "The run has printed nothing.", class_="quiet"))
     tail = case.log_tail[-LOG_TAIL_BYTES_MAX:]
     pre = el("pre", tail, tabindex=0, role="region", aria_label="The end of the log")
-    return section("log", "Log", pre, more=f"its last {counted(tail.count(chr(10)) + 1, 'line')}")
+    return section("log", "Log", pre, more=f"its last {counted(tail.rstrip().count(chr(10)) + 1, 'line')}")
 
 
 def _artifacts(case: Case) -> Html | None:

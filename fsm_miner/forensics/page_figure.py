@@ -20,12 +20,14 @@ EVENTS_PX = 56
 LANE_PX = 30
 AXIS_PX = 36
 CLOSER_PX = 24
-TIERS = (("wide", 560.0, 8), ("narrow", 216.0, 4))
+TIERS = (("wide", 530.0, 8), ("narrow", 216.0, 4))
 """How a picture is labelled: its class, the least width of the line in pixels, and how many ticks it may have."""
 BREAK_NAMES = {"daemon": "No daemon", "reboot": "Reboot", "coordinator": "Not delivered"}
 
 _PILL_PX = 20
+_LETTER_PX = 7.0
 _STEMS_MAX = 400
+_LEAST_WIDTH = 0.01
 _BARS_MAX = 200
 _JOINS_MAX = 120
 _TITLE_MARKS_MAX = 12
@@ -110,7 +112,7 @@ def _names(lanes: Sequence[_Lane], breaks: Sequence[Break], charts: Sequence[Cha
         for lane in lanes
     ]
     if breaks:
-        rows.append(el("div", el("b", "MISSING"), el("span", _kinds(breaks)), class_="g-lane s-missing"))
+        rows.append(el("div", el("b", "OUTAGES"), el("span", _kinds(breaks)), class_="g-lane s-OUTAGES"))
     rows += [
         el("div", el("b", chart.name), el("span", chart.peak), class_=f"g-chart c-{chart.kind}")
         for chart in charts
@@ -129,7 +131,10 @@ def _kinds(breaks: Sequence[Break]) -> str:
 def _zones(window: Window, breaks: Sequence[Break], height: int) -> Iterator[Html]:
     for one in breaks:
         left, width = _stretch(window, one.start_ns, one.end_ns)
-        yield el("rect", x=_pct(left), y=0, width=_pct(width), height=height, class_=f"zone z-{one.kind}")
+        top = EVENTS_PX - 8
+        yield el(
+            "rect", x=_pct(left), y=top, width=_pct(width), height=height - top, class_=f"zone z-{one.kind}"
+        )
 
 
 def _grid(window: Window, height: int) -> Iterator[Html]:
@@ -164,20 +169,20 @@ def _joins(life: Life, window: Window, lanes: Sequence[_Lane]) -> Iterator[Html]
 
 def _bars(window: Window, lane: _Lane) -> Iterator[Html]:
     middle = lane.y + LANE_PX // 2
-    for first, last, count in _together(window, lane.bars):
+    for bars in _together(window, lane.bars):
+        first, last = bars[0], bars[-1]
         left, width = _stretch(window, first.start_ns, last.end_ns)
         if first.state in FINAL:
             words = f"{lane.name}, from record {first.seq}"
             end = el("circle", r=7, cx=_pct(left), cy=middle, class_=f"end s-{lane.name}")
             yield el("g", el("title", words), end, role="img", aria_label=words)
             continue
-        spent = short_span(last.end_ns - first.start_ns)
-        words = f"{lane.name} for {spent}" + (", and it goes on" if last.going_on else "")
-        words += (
-            f", from record {first.seq}"
-            if count == 1
-            else f": {count} stays, from record {first.seq} to {last.seq}"
+        spent_ns = sum(bar.end_ns - bar.start_ns for bar in bars)
+        words = f"{lane.name} for {short_span(spent_ns)}" + (", and it goes on" if last.going_on else "")
+        words += f", from record {first.seq}" + (
+            f" to {last.seq}, in {len(bars)} stays" if len(bars) > 1 else ""
         )
+        kind = " open" if last.going_on else " sparse" if 2 * spent_ns < last.end_ns - first.start_ns else ""
         shape = el(
             "rect",
             x=_pct(left),
@@ -185,13 +190,12 @@ def _bars(window: Window, lane: _Lane) -> Iterator[Html]:
             width=_pct(width),
             height=LANE_PX - 12,
             rx=3,
-            class_=f"bar s-{lane.name}" + (" open" if last.going_on else ""),
+            class_=f"bar s-{lane.name}{kind}",
             data_start_ns=first.start_ns,
             data_end_ns=last.end_ns,
         )
-        yield el(
-            "g", el("title", words), shape, *_spent(left, width, middle, spent), role="img", aria_label=words
-        )
+        label = _spent(left, width, middle, short_span(spent_ns)) if kind != " sparse" else ()
+        yield el("g", el("title", words), shape, *label, role="img", aria_label=words)
 
 
 def _spent(left: float, width: float, middle: int, spent: str) -> Iterator[Html]:
@@ -200,16 +204,15 @@ def _spent(left: float, width: float, middle: int, spent: str) -> Iterator[Html]
             yield el("text", spent, x=_pct(left), dx=7, y=middle, dy="0.35em", class_=f"spent {tier}")
 
 
-def _together(window: Window, bars: Sequence[Bar]) -> list[tuple[Bar, Bar, int]]:
+def _together(window: Window, bars: Sequence[Bar]) -> list[list[Bar]]:
     """Put bars together that no eye could tell apart, where there are very many."""
     nearest = window.span_ns // 400 if len(bars) > _BARS_MAX else -1
-    found: list[tuple[Bar, Bar, int]] = []
+    found: list[list[Bar]] = []
     for bar in bars:
-        if found and bar.start_ns - found[-1][1].end_ns <= nearest:
-            first, _, count = found[-1]
-            found[-1] = (first, bar, count + 1)
+        if found and bar.start_ns - found[-1][-1].end_ns <= nearest:
+            found[-1].append(bar)
         else:
-            found.append((bar, bar, 1))
+            found.append([bar])
     return found
 
 
@@ -286,12 +289,23 @@ def _pill(
 
 def _axis(window: Window, y: int) -> Iterator[Html]:
     yield el("line", x1="0", x2="100%", y1=y, y2=y, class_="axis")
-    for tier, _, count in TIERS:
-        for tick in window.ticks(count):
-            x = _pct(tick.at)
-            anchor = "start" if tick.at < 3 else "end" if tick.at > 95 else "middle"
-            yield el("text", tick.since, x=x, y=y + 16, text_anchor=anchor, class_=f"tick {tier}")
-            yield el("text", tick.clock, x=x, y=y + 30, text_anchor=anchor, class_=f"clock {tier}")
+    for tier, line_px, count in TIERS:
+        ticks = window.ticks(count)
+        yield from _labels([(tick.at, tick.since) for tick in ticks], line_px, y + 16, f"tick {tier}")
+        yield from _labels([(tick.at, tick.clock) for tick in ticks], line_px, y + 30, f"clock {tier}")
+
+
+def _labels(labels: Sequence[tuple[float, str]], line_px: float, y: int, kind: str) -> Iterator[Html]:
+    """Write labels under their moments, those alone that have room."""
+    free_px = 0.0
+    for at, words in labels:
+        width_px = len(words) * _LETTER_PX
+        # At the ends they stay within the line.
+        anchor = "start" if at < 3 else "end" if at > 95 else "middle"
+        left_px = at * line_px / 100 - {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor] * width_px
+        if left_px >= free_px:
+            yield el("text", words, x=_pct(at), y=y, text_anchor=anchor, class_=kind)
+            free_px = left_px + width_px + _LETTER_PX
 
 
 def _closer(window: Window, closer: Sequence[Closer], y: int) -> Iterator[Html]:
@@ -306,8 +320,9 @@ def _closer(window: Window, closer: Sequence[Closer], y: int) -> Iterator[Html]:
 
 
 def _stretch(window: Window, start_ns: int, end_ns: int) -> tuple[float, float]:
+    """Return left edge and width; what is too short to be seen gets a width all the same, or it is not drawn at all."""
     left = window.at(start_ns)
-    return left, window.at(end_ns) - left
+    return left, max(window.at(end_ns) - left, _LEAST_WIDTH)
 
 
 def _pct(value: float) -> str:

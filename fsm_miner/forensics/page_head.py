@@ -59,9 +59,9 @@ def _verdict(case: Case, life: Life | None) -> tuple[str, str, str]:
         return label, "care", f"It has not ended yet; the last record is {spent} after its offer{way}."
     what = _outcome(job)
     if job.state is State.DONE:
-        return "Succeeded", "good", f"{what}, and the coordinator has it, {spent} after the offer{way}."
+        return "Succeeded", "good", f"{what}, and was delivered {spent} after its offer{way}."
     if job.state is State.FAILED:
-        return "Failed", "bad", f"{what}. The coordinator was told, {spent} after the offer{way}."
+        return "Failed", "bad", f"{what}. The coordinator was told {spent} after the offer{way}."
     tone = "good" if job.failure is None else "bad"
     return (
         "Not delivered yet",
@@ -127,8 +127,8 @@ def _facts(case: Case, life: Life) -> Iterator[Html]:
     yield _fact("Most memory", "unknown" if memory_mb is None else amount(memory_mb, "MiB"))
     missing = sum(one.end_ns - one.start_ns for one in life.breaks)
     yield _fact(
-        "Something was missing",
-        short_span(missing) if life.breaks else "never",
+        "Outages",
+        short_span(missing) if life.breaks else "none",
         counted(len(life.breaks), "time") if life.breaks else "",
     )
     holds = "holds" if story.broken is None else f"broken at {story.broken.seq}"

@@ -4,7 +4,7 @@ Times are the records' own. Where a record is earlier than the one before it (th
 between the two is drawn as none, and everything after it is moved along; `Life.notes` says so.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -173,12 +173,12 @@ def _without_daemon(steps: Sequence[Step], at: Sequence[int], samples: Sequence[
     """
     all_looks = sorted(sample.at_ns for sample in samples)
     for (before, step), (start_ns, end_ns) in zip(pairwise(steps), pairwise(at), strict=True):
-        looks = all_looks[bisect_left(all_looks, start_ns) : bisect_right(all_looks, end_ns)]
+        looks = all_looks[bisect_left(all_looks, start_ns) : bisect_left(all_looks, end_ns)]
         seen_ns = max([start_ns, *looks])
         if step.record.boot_id != before.record.boot_id:
             yield Break("reboot", seen_ns, end_ns, "The machine was started anew")
         elif isinstance(step.event, e.Reattached):
-            words = f"No daemon; a new one found run {step.event.run} alive"
+            words = f"A new one found run {step.event.run} alive"
             yield Break("daemon", seen_ns, end_ns, words)
         elif before.record.dest == State.RUNNING and len(looks) > _QUIET_FACTOR:
             usual = median_low([later - earlier for earlier, later in pairwise(looks)])
@@ -186,7 +186,7 @@ def _without_daemon(steps: Sequence[Step], at: Sequence[int], samples: Sequence[
             for earlier, later in pairwise([*looks, end_ns]):
                 if later - earlier > quiet_ns:
                     yield Break(
-                        "daemon", earlier, later, "Nobody watched the run: no daemon, or one that stood still"
+                        "daemon", earlier, later, "Nobody watched the run: it was gone, or stood still"
                     )
 
 

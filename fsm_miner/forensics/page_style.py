@@ -75,8 +75,9 @@ section {
 figure + figure { margin-top: 1.4rem; padding-top: 1.1rem; border-top: 1px solid var(--line); }
 figcaption { color: var(--soft); font-size: 0.86rem; margin-bottom: 0.7rem; }
 figcaption b { color: var(--ink); font-weight: 600; }
-.plot { display: grid; grid-template-columns: 168px minmax(0, 1fr); padding-right: 14px; }
+.plot { display: grid; grid-template-columns: 196px minmax(0, 1fr); padding-right: 14px; }
 .names > div { display: flex; flex-direction: column; justify-content: center; line-height: 1.25; font-size: 12px; }
+.names b, .names span { white-space: nowrap; }
 .names b { font-weight: 600; letter-spacing: 0.01em; }
 .names span { color: var(--soft); font-variant-numeric: tabular-nums; }
 .g-events { height: 56px; justify-content: flex-start; }
@@ -100,13 +101,14 @@ svg.time .tick { fill: var(--ink); }
 .stem { stroke: var(--soft); }
 .leader { stroke: var(--soft); stroke-opacity: 0.5; }
 .bar { stroke: currentColor; stroke-width: 1.5; stroke-linejoin: round; fill: currentColor; }
+.bar.sparse { fill-opacity: 0.4; stroke-opacity: 0.4; }
 .bar.open { fill-opacity: 0.55; stroke-dasharray: 4 3; }
 .end { fill: currentColor; stroke: var(--card); stroke-width: 2; }
 svg.time .spent { fill: var(--on-bar); font-weight: 600; pointer-events: none; }
 .s-PULLING { color: var(--pulling); } .s-ACKED { color: var(--acked); } .s-PREP { color: var(--prep); }
 .s-RUNNING { color: var(--running); } .s-UPLOADING { color: var(--uploading); } .s-RETRY_WAIT { color: var(--retry); }
 .s-DONE { color: var(--done); } .s-FAILED { color: var(--failed); } .s-IDLE { color: var(--soft); }
-.s-missing, .z-daemon { color: var(--daemon); } .z-reboot { color: var(--reboot); }
+.s-OUTAGES, .z-daemon { color: var(--daemon); } .z-reboot { color: var(--reboot); }
 .z-coordinator { color: var(--coordinator); }
 .zone { fill: currentColor; fill-opacity: 0.09; stroke: currentColor; stroke-opacity: 0.4; stroke-width: 1; }
 .zone { stroke-dasharray: 2 3; }
@@ -118,7 +120,7 @@ svg.time .mark text { fill: var(--ink); text-anchor: middle; font-size: 11px; fo
 .mark.t-good rect { fill: var(--good-bg); stroke: var(--good); } svg.time .t-good text { fill: var(--good); }
 .mark.t-bad rect { fill: var(--bad-bg); stroke: var(--bad); } svg.time .t-bad text { fill: var(--bad); }
 .mark.t-care rect { fill: var(--care-bg); stroke: var(--care); } svg.time .t-care text { fill: var(--care); }
-.closer { fill: var(--accent); } svg.time .letter { fill: var(--accent); font-weight: 600; }
+.closer { fill: var(--accent); stroke: var(--accent); } svg.time .letter { fill: var(--accent); font-weight: 600; }
 .chart .level { stroke: var(--faint); } svg.time .chart text.level { stroke: none; fill: var(--soft); }
 .chart .area { fill: currentColor; fill-opacity: 0.16; }
 .chart .line { fill: none; stroke: currentColor; stroke-width: 1.6; vector-effect: non-scaling-stroke; }
@@ -127,9 +129,9 @@ svg.time .mark text { fill: var(--ink); text-anchor: middle; font-size: 11px; fo
 svg.time .chart text.limit { fill: var(--bad); }
 .chart.c-cpu { color: var(--running); } .chart.c-memory { color: var(--prep); }
 .chart.c-disk { color: var(--uploading); }
-.missing { margin-top: 0.9rem; font-size: 0.9rem; list-style: none; }
-.missing li { padding: 0.3rem 0 0.3rem 0.8rem; border-left: 3px solid currentColor; margin-top: 0.3rem; }
-.missing span { color: var(--ink); } .missing b { font-weight: 650; }
+.outages { margin-top: 0.9rem; font-size: 0.9rem; list-style: none; }
+.outages li { padding: 0.3rem 0 0.3rem 0.8rem; border-left: 3px solid currentColor; margin-top: 0.3rem; }
+.outages span { color: var(--ink); } .outages b { font-weight: 650; }
 
 .scroll { overflow: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.88rem; }
@@ -138,24 +140,24 @@ th, td { text-align: left; vertical-align: top; padding: 0.38rem 0.7rem 0.38rem 
 thead th { border-top: 0; color: var(--soft); font-weight: 500; font-size: 0.8rem; white-space: nowrap; }
 th[scope="row"] { font-weight: 600; }
 td.num, th.num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.time, td.hash { white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.time, td.hash, td.event { white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.state { white-space: nowrap; font-size: 0.82rem; }
 td.state i { font-style: normal; display: inline-block; width: 8px; height: 8px; border-radius: 2px; }
 td.state i { background: currentColor; margin-right: 0.45em; } td.state span { color: var(--ink); }
-td.what { min-width: 14rem; } .records td.what { width: 46%; }
+td.what { min-width: 14rem; }
 tr:target { background: var(--care-bg); } tr:target > * { border-top-color: var(--care); }
 tr.tone-bad th, tr.doubt td { color: var(--bad); }
 .yes { color: var(--good); } .no { color: var(--bad); font-weight: 600; }
 .tag { display: inline-block; font-size: 0.76rem; padding: 0 0.5em; border-radius: 4px; margin-right: 0.45em; }
 .tag { background: var(--care-bg); color: var(--care); } .tag.bad { background: var(--bad-bg); color: var(--bad); }
 tr.between td { color: var(--soft); background: var(--code); text-align: center; padding: 0.45rem; }
-details summary { cursor: pointer; } details[open] summary { margin-bottom: 0.4rem; }
+details summary { cursor: pointer; } summary::marker { color: var(--soft); font-size: 0.8em; } details[open] summary { margin-bottom: 0.4rem; }
 pre {
   background: var(--code); border: 1px solid var(--faint); border-radius: 8px; padding: 0.7rem 0.85rem; overflow: auto;
   white-space: pre-wrap; line-height: 1.45; font-size: 12.5px; tab-size: 4; max-height: 30rem;
 }
 details pre { max-height: 18rem; }
-.plain { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0.3rem 1rem; font-size: 0.9rem; }
+.plain { display: grid; grid-template-columns: fit-content(45%) minmax(0, 1fr); gap: 0.3rem 1rem; font-size: 0.9rem; }
 .plain dt { color: var(--soft); }
 footer { color: var(--soft); font-size: 0.82rem; margin-top: 1.5rem; }
 
@@ -168,7 +170,7 @@ footer { color: var(--soft); font-size: 0.82rem; margin-top: 1.5rem; }
   .pair { display: block; }
   .verdict { flex-direction: column; gap: 0.4rem; }
   .plot { grid-template-columns: 96px minmax(0, 1fr); padding-right: 12px; }
-  .names > div { font-size: 11px; }
+  .names > div { font-size: 11px; } .names .g-chart span { white-space: normal; padding-right: 6px; }
   .names .g-lane { flex-direction: column; align-items: flex-start; justify-content: center; gap: 0; }
   .names .g-lane { line-height: 1.15; }
   .names .g-lane::before { display: none; }
@@ -178,7 +180,7 @@ footer { color: var(--soft); font-size: 0.82rem; margin-top: 1.5rem; }
   .records tbody tr { border-top: 1px solid var(--line); column-gap: 0.5rem; }
   .records tbody th, .records tbody td { border: 0; padding: 0.05rem 0; }
   .records tbody td.event { grid-column: 2; grid-row: 1; } .records tbody th { grid-row: 1 / span 4; text-align: left; }
-  .records tbody td.chain { grid-column: 3; grid-row: 1; }
+  .records tbody td.chain { grid-column: 3; grid-row: 1; text-align: right; }
   .records tbody td.time { grid-column: 2; grid-row: 2; font-size: 0.8rem; color: var(--soft); }
   .records tbody td.gap { grid-column: 3; grid-row: 2; font-size: 0.8rem; color: var(--soft); }
   .records tbody td.state { grid-column: 2 / -1; grid-row: 3; white-space: normal; }

@@ -77,8 +77,12 @@ def _since(passed_ns: int, step_ns: int) -> str:
         return "0"
     if step_ns < _MS:
         return f"{passed_ns / _MS:.3f}".rstrip("0").rstrip(".") + " ms"
-    if step_ns < NS and passed_ns < NS:
-        return f"{passed_ns // _MS} ms"
+    if step_ns < NS:
+        return (
+            f"{passed_ns // _MS} ms"
+            if passed_ns < NS
+            else f"{passed_ns / NS:.3f}".rstrip("0").rstrip(".") + " s"
+        )
     return short_span(passed_ns, step_ns)
 
 
@@ -89,11 +93,7 @@ def short_span(passed_ns: int, step_ns: int = 1) -> str:
         return f"{ms:.0f} ms" if ms >= 10 else f"{ms:.3g} ms" if ms else "0 s"
     seconds = passed_ns / NS
     if seconds < 59.95:
-        return (
-            f"{seconds:.3f}".rstrip("0").rstrip(".") + " s"
-            if step_ns < NS // 10 and seconds < 10
-            else (f"{seconds:.1f}".removesuffix(".0") + " s")
-        )
+        return f"{seconds:.{2 if seconds < 9.995 and step_ns < NS else 1}f}".rstrip("0").rstrip(".") + " s"
     whole = round(seconds)
     if whole >= _YEARS_FROM_S:
         return f"{whole / _YEAR_S:.1f}".removesuffix(".0") + " years"
@@ -118,6 +118,8 @@ def _clock(when: datetime | None, before: datetime | None, step_ns: int) -> str:
         return f"{when:%Y}"
     if step_ns >= 86400 * NS:
         return f"{when:%b} {when.day}"
+    if step_ns < _MS:
+        return f"{when:%H:%M:%S.%f}"
     if step_ns < NS:
         return f"{when:%H:%M:%S}.{when.microsecond // 1000:03d}"
     shown = f"{when:%H:%M}" if step_ns >= 60 * NS and when.second == 0 else f"{when:%H:%M:%S}"

@@ -75,7 +75,7 @@ def rough(job_id="j-20260101-007"):
         (launched(), 334 * MS),
         (e.Reattached(1, 5101), 9 * SECOND),
         (e.Reattached(1, 5230), 17_400 * MS),
-        (ended(19.6, 182.0), 26_100 * MS),
+        (ended(17.1, 182.0), 26_100 * MS),
         (
             e.OutcomeKnown(None, "", artifacts=(ARTIFACT | {"path": "output.mp4", "size": 41_231_686},)),
             26_400 * MS,
@@ -117,7 +117,7 @@ def long():
         (e.RetryDue(), 9 * HOUR + 8 * SECOND),
         (intended(2, 16384, 5000), 9 * HOUR + 50 * SECOND),
         (launched(2), 9 * HOUR + 51 * SECOND),
-        (ended(412_000.0, 9200.0), 71 * HOUR),
+        (ended(336_500.0, 9200.0), 71 * HOUR),
         (
             e.OutcomeKnown(
                 None, "", artifacts=(ARTIFACT | {"path": "model.safetensors", "size": 4_100_200_300},)
