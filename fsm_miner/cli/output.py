@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -43,6 +44,24 @@ class Screen:
             emoji=False,
         )
 
+    @property
+    def columns(self) -> int:
+        """How many characters fit on a line; in a pipe, any number."""
+        return self._console.width
+
+    def fold(self, indent: int, *cells: str | Cell) -> None:
+        """Write cells one after the other, folded between words, every line indented."""
+        self._write(Padding(Text.assemble(*map(_text, cells)), (0, 0, 0, indent)))
+
+    def flush(self) -> None:
+        """Make what was written be seen at once."""
+        self._file.flush()
+
+    def json_line(self, data: Any) -> None:
+        """Write JSON on one line, and make it be seen at once."""
+        self._file.write(json.dumps(data, ensure_ascii=True) + "\n")
+        self.flush()
+
     def say(self, *cells: str | Cell) -> None:
         """Write one line, its cells one after the other."""
         self._write(Text.assemble(*map(_text, cells)))
@@ -68,7 +87,7 @@ class Screen:
         """Write JSON: ASCII only, so that nothing in it can steer a terminal."""
         self._file.write(json.dumps(data, indent=2, ensure_ascii=True) + "\n")
 
-    def _write(self, what: Text | Table) -> None:
+    def _write(self, what: Text | Table | Padding) -> None:
         with self._console.capture() as captured:
             self._console.print(what, soft_wrap=isinstance(what, Text))
         # rich fills the last column with blanks, which only make a line harder to compare.

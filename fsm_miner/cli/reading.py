@@ -19,7 +19,7 @@ from journal.schema import SchemaTooNew, schema_version
 
 __all__ = ["JournalFile", "Listed", "Sealed", "Unreadable"]
 
-_STREAM = f"SELECT {COLUMNS} FROM records WHERE job_id = ? AND attempt = ? ORDER BY seq"  # noqa: S608 - a constant
+_STREAM = f"SELECT {COLUMNS} FROM records WHERE job_id = ? AND attempt = ? AND seq > ? ORDER BY seq"  # noqa: S608 - a constant
 _ALL = f"SELECT {COLUMNS} FROM records ORDER BY n"  # noqa: S608 - a constant
 _ATTEMPTS = "SELECT DISTINCT attempt FROM records WHERE job_id = ? ORDER BY attempt"
 _LISTING = (
@@ -30,6 +30,7 @@ _LISTING = (
 )
 _NAMES = "SELECT DISTINCT job_id FROM records UNION SELECT job_id FROM sealed"
 _SEALED = "SELECT job_id, attempt, last_seq, last_hash, export FROM sealed ORDER BY job_id, attempt"
+_FIRST = -(2**63)
 _TYPES = (str, int, int, int, str, str, int, str, str, str, bytes, bytes)
 
 
@@ -62,12 +63,15 @@ class JournalFile:
     def __init__(self, path: Path) -> None:
         """Open `path`. `trouble` says what is wrong with the database itself, None if nothing is known to be.
 
+        `schema` is the version of its tables, None if that can't be told.
+
         Raises:
             Refused: there is nothing that could be read.
 
         """
         self.path = path
         self.trouble: str | None = None
+        self.schema: int | None = None
         _may_read(path)
         try:
             self._conn = connect_reader(path)
@@ -76,7 +80,8 @@ class JournalFile:
         # What is no UTF-8 any more fails its hash, not the reading of it.
         self._conn.text_factory = _decode
         try:
-            if schema_version(self._conn) == 0:
+            self.schema = schema_version(self._conn)
+            if self.schema == 0:
                 self._conn.close()
                 raise Refused(ExitCode.NO, f"{path}: holds no journal")
         except SchemaTooNew as error:
@@ -100,9 +105,14 @@ class JournalFile:
         """Return the attempts of a job, in order; [] if the journal has none."""
         return [attempt for (attempt,) in self._rows(_ATTEMPTS, (job_id,))]
 
-    def stream(self, key: StreamKey) -> Iterator[Record]:
-        """Iterate over a stream as stored. Unreadable: at the first row that can't be read."""
-        return self._records(_STREAM, key)
+    def stream(self, key: StreamKey, after: int | None = None) -> Iterator[Record]:
+        """Iterate over a stream as stored, or what follows record `after`. Unreadable: where a row can't be read."""
+        return self._records(_STREAM, (*key, _FIRST if after is None else after))
+
+    def data_version(self) -> int:
+        """Return a number that is another one after each commit of somebody else (sqlite.org/pragma.html)."""
+        ((version,),) = list(self._rows("PRAGMA data_version"))
+        return version
 
     def records(self) -> Iterator[Record]:
         """Iterate over all records as stored, in the order of commit. Unreadable: as above."""

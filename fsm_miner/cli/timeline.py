@@ -2,47 +2,96 @@
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from fsm_miner.cli.output import STYLES, Cell
 from fsm_miner.forensics.story import Step, Story, due_json, job_json
-from fsm_miner.forensics.telling import artifacts_text, tell
+from fsm_miner.forensics.telling import artifacts_text, ranges, tell
 from fsm_miner.words import NS, span, utc
+from journal.port import Record
 from states.job import NEW, Job
 from states.table import State
 
-__all__ = ["chain_cells", "due_text", "ending_cells", "fields_of", "headers", "state_cell", "timeline"]
+__all__ = [
+    "Line",
+    "chain_cells",
+    "due_text",
+    "ending_cells",
+    "fields_of",
+    "headers",
+    "line_of",
+    "lines",
+    "on_trust",
+    "state_cell",
+    "timeline",
+]
 
 _VALUE_MAX = 1500
 
 
+class Line(NamedTuple):
+    """A record as people read it. `day` and `time` are UTC; `gap` is the time since the record before it."""
+
+    seq: Cell
+    day: str
+    time: str
+    gap: str
+    event: Cell
+    state: Cell
+    what: str
+
+
+def lines(story: Story) -> Iterator[Line]:
+    """Yield a line for each record of a story."""
+    before = None
+    for step in story.steps:
+        doubt = story.broken is not None and step.record.seq == story.broken.seq and not step.holds
+        yield line_of(step, before, doubt=doubt)
+        before = step.record
+
+
+def line_of(step: Step, before: Record | None, *, doubt: bool = False) -> Line:
+    """Return a record's line, `before` being the record before it; `doubt`: it is the first that does not hold."""
+    record = step.record
+    day, time = _day_and_time(record.at_ns)
+    rebooted = before is not None and record.boot_id != before.boot_id
+    return Line(
+        Cell(str(record.seq), "" if step.holds else "bold red"),
+        day,
+        time,
+        "" if before is None else _gap((record.at_ns - before.at_ns) / NS),
+        Cell(record.event, "bold"),
+        _states(record.source, record.dest),
+        ("after a reboot: " if rebooted else "")
+        + _what(step)
+        + ("   <- the first record that does not hold" if doubt else ""),
+    )
+
+
+def _day_and_time(at_ns: int) -> tuple[str, str]:
+    text = utc(at_ns)
+    # A record that was changed may be of no day.
+    return (text[:10], text[11:]) if text[10:11] == " " else ("", text)
+
+
+def _gap(seconds: float) -> str:
+    text = span(seconds)
+    return text if text.startswith("-") else f"+{text}"
+
+
 def headers(story: Story) -> tuple[str, ...]:
     """Return the timeline's headers; that of the times is the day (UTC) of the first record."""
-    day = utc(story.steps[0].record.at_ns)[:10] if story.steps else "time"
-    return ">#", f"={day} UTC", ">after", "=event", "=state", "what mattered"
+    day = next((line.day for line in lines(story)), None)
+    return ">#", "=time" if day is None else f"={day} UTC", ">after", "=event", "=state", "what mattered"
 
 
 def timeline(story: Story) -> Iterator[tuple[str | Cell, ...]]:
     """Yield a row for each record, under `headers`. Days are named where they change."""
-    before = None
-    day = utc(story.steps[0].record.at_ns)[:10] if story.steps else ""
-    for step in story.steps:
-        record = step.record
-        time = utc(record.at_ns)
-        gap = "" if before is None else "+" + span((record.at_ns - before.at_ns) / NS)
-        rebooted = before is not None and record.boot_id != before.boot_id
-        doubt = story.broken is not None and record.seq == story.broken.seq and not step.holds
-        yield (
-            Cell(str(record.seq), "" if step.holds else "bold red"),
-            time.removeprefix(f"{day} "),
-            gap,
-            Cell(record.event, "bold"),
-            _states(record.source, record.dest),
-            ("after a reboot: " if rebooted else "")
-            + _what(step)
-            + ("   <- the first record that does not hold" if doubt else ""),
-        )
-        before, day = record, time[:10]
+    day = next((line.day for line in lines(story)), "")
+    for line in lines(story):
+        time = line.time if line.day == day else f"{line.day} {line.time}"
+        yield line.seq, time, line.gap, line.event, line.state, line.what
+        day = line.day
 
 
 def _states(source: str, dest: str) -> Cell:
@@ -84,14 +133,23 @@ def ending_cells(job: Job) -> list[str | Cell]:
     return ["outcome   none yet"]
 
 
-def chain_cells(story: Story) -> list[str | Cell]:
-    """Return the line on whether the records are what was written."""
+def chain_cells(story: Story, redacted: frozenset[int] = frozenset()) -> list[str | Cell]:
+    """Return the line on whether the records are what was written; of those `redacted` nobody can tell."""
     if story.broken is not None:
         return ["chain     ", Cell("does NOT hold", "bold red"), f": {story.broken}"]
     if not story.steps:
         return ["chain     no record could be read"]
     last = story.steps[-1].record
-    return ["chain     ", Cell("holds", "green"), f": {last.seq} records, head {last.hash}"]
+    found = ["chain     ", Cell("holds", "green"), f": {last.seq} records, head {last.hash}"]
+    return [*found, f"; {on_trust(redacted)}"] if redacted else found
+
+
+def on_trust(redacted: frozenset[int]) -> str:
+    """Return the sentence on records that were redacted."""
+    numbers = ranges(sorted(redacted))
+    if len(redacted) == 1:
+        return f"record {numbers} was redacted: its hash is taken on trust, all others were computed"
+    return f"records {numbers} were redacted: their hashes are taken on trust, all others were computed"
 
 
 def due_text(job: Job) -> str:

@@ -8,11 +8,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fsm_miner.cli.archive import archive_files
+from fsm_miner.cli.cases import find, parse_job
 from fsm_miner.cli.options import ConfigOption, JournalOption, JsonOption, journal_path
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.output import Cell, Screen, progress_console
 from fsm_miner.cli.reading import JournalFile, Unreadable
-from fsm_miner.cli.replay import find, parse_job
 from fsm_miner.cli.verification import Findings, check_archive, check_records
 from fsm_miner.words import counted
 from journal.reader import Damaged, open_reader

@@ -20,7 +20,7 @@ A redacted record keeps its hash, which is then taken on trust; the records afte
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fsm_miner.forensics.bundle_fields import BundleBroken, Fields
@@ -32,7 +32,7 @@ from fsm_miner.manifest_json import json_problem
 from journal.port import ChainBroken, Record, StreamKey
 from journal.record import canonical_json
 
-__all__ = ["BYTES_MAX", "FORMAT", "RECORDS_MAX", "BundleBroken", "parse_bundle", "write_bundle"]
+__all__ = ["BYTES_MAX", "FORMAT", "RECORDS_MAX", "BundleBroken", "Written", "parse_bundle", "write_bundle"]
 
 FORMAT = "fsm-miner-case"
 VERSION = 1
@@ -46,7 +46,16 @@ _TEXTS_MAX = 64
 _TEXT_MAX = 4000
 
 
-def write_bundle(case: Case, *, exported_ns: int, redact: bool = True) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A bundle's bytes; the numbers of the records whose data was changed, and whether the log was."""
+
+    data: bytes
+    redacted: tuple[int, ...]
+    log_redacted: bool
+
+
+def write_bundle(case: Case, *, exported_ns: int, redact: bool = True) -> Written:
     """Return the bundle of a case.
 
     Raises:
@@ -61,6 +70,7 @@ def write_bundle(case: Case, *, exported_ns: int, redact: bool = True) -> bytes:
     log_tail = case.log_tail
     if log_tail is not None and redact:
         log_tail = redact_text(log_tail)[-LOG_TAIL_BYTES_MAX:]  # a marker may be longer than what it replaces
+    redacted = tuple(sorted(changed | case.redacted))
     broken = case.story.broken
     bundle = {
         "format": FORMAT,
@@ -72,7 +82,7 @@ def write_bundle(case: Case, *, exported_ns: int, redact: bool = True) -> bytes:
         "exported_ns": exported_ns,
         "source": case.source,
         "versions": dict(case.versions),
-        "redacted": {"records": sorted(changed | case.redacted), "log": log_tail != case.log_tail},
+        "redacted": {"records": list(redacted), "log": log_tail != case.log_tail},
         "chain": {
             "holds": broken is None,
             "first_bad_seq": None if broken is None else broken.seq,
@@ -94,7 +104,7 @@ def write_bundle(case: Case, *, exported_ns: int, redact: bool = True) -> bytes:
             f"{case.story.key}: a bundle of {len(data)} bytes; at most {BYTES_MAX} are allowed: "
             "copy the journal instead, `--journal` reads it"
         )
-    return data
+    return Written(data, redacted, log_tail != case.log_tail)
 
 
 def _cut(lines: tuple[str, ...]) -> list[str]:

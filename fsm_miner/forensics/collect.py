@@ -1,7 +1,9 @@
 """Putting a case together: a job's story, and what its folder still holds. Read-only."""
 
 import platform
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,8 +14,13 @@ from fsm_miner.forensics.story import Story
 from fsm_miner.log_tail import read_tail
 from fsm_miner.workspace import Workspace, key_of_folder
 from journal.port import StreamKey
+from runners.host import parse_version
 
-__all__ = ["collect_case", "folder_of", "versions_here"]
+__all__ = ["bwrap_version", "collect_case", "folder_of", "versions_here"]
+
+
+_TRUSTED_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_ANSWER_S = 5
 
 
 def collect_case(
@@ -75,3 +82,23 @@ def versions_here() -> dict[str, str]:
         "kernel": platform.release(),
         "sqlite": sqlite3.sqlite_version,
     }
+
+
+def bwrap_version(search_path: str = _TRUSTED_PATH) -> str | None:
+    """Return the version of bubblewrap on this machine, None if it has none or says none. Starts it."""
+    bwrap = shutil.which("bwrap", path=search_path)
+    if bwrap is None:
+        return None
+    try:
+        done = subprocess.run(
+            [bwrap, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={},
+            timeout=_ANSWER_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    version = parse_version(done.stdout[:200].decode("ascii", "replace"))
+    return ".".join(map(str, version)) or None

@@ -16,7 +16,17 @@ from states.events import Event, decode
 from states.evolve import IllegalTransition, evolve
 from states.job import NEW, Job
 
-__all__ = ["Step", "Story", "data_of", "due_json", "job_json", "plain", "read_story", "record_json"]
+__all__ = [
+    "Step",
+    "Story",
+    "StoryReader",
+    "data_of",
+    "due_json",
+    "job_json",
+    "plain",
+    "read_story",
+    "record_json",
+]
 
 # What a record may raise whose bytes were changed: nothing in it is what it should be.
 _NONSENSE = (ArithmeticError, AttributeError, KeyError, LookupError, TypeError, ValueError, JournalError)
@@ -74,35 +84,57 @@ def read_story(
 
     The hashes of the records `redacted` (by number) are taken on trust: what they cover is not there any more.
     """
-    upcast = (upcasters or Upcasters()).record
-    checker = ChainChecker()
-    steps: list[Step] = []
-    broken: ChainBroken | None = None
-    trouble: list[str] = []
-    job: Job | None = NEW
+    reader = StoryReader(key, upcasters, redacted=redacted)
     try:
         for record in records:
-            if broken is None:
-                try:
-                    (checker.trust if record.seq in redacted else checker.check)(record)
-                except ChainBroken as error:
-                    broken = error
-            event = None
-            try:
-                newest = upcast(record)
-                event = decode(newest.event, newest.data)
-                if job is not None:
-                    job = evolve(job, event)
-            except IllegalTransition as error:
-                trouble.append(f"{key}: record {record.seq}: {error}")
-                job = None
-            except _NONSENSE as error:
-                trouble.append(f"{key}: record {record.seq}: can't be understood: {_why(error)}")
-                job = None
-            steps.append(Step(record, event, job, broken is None))
+            reader.add(record)
     except (JournalError, OSError) as error:
-        trouble.append(str(error))
-    return Story(key, tuple(steps), broken, tuple(trouble))
+        reader.trouble.append(str(error))
+    return reader.story()
+
+
+class StoryReader:
+    """Reads a stream's story record by record, as they come. `broken` and `trouble` are as in the story."""
+
+    def __init__(
+        self, key: StreamKey, upcasters: Upcasters | None = None, *, redacted: frozenset[int] = frozenset()
+    ) -> None:
+        self.broken: ChainBroken | None = None
+        self.trouble: list[str] = []
+        self._key = key
+        self._redacted = redacted
+        self._upcast = (upcasters or Upcasters()).record
+        self._checker = ChainChecker()
+        self._steps: list[Step] = []
+        self._job: Job | None = NEW
+
+    def story(self) -> Story:
+        """Return the story as far as it was read."""
+        return Story(self._key, tuple(self._steps), self.broken, tuple(self.trouble))
+
+    def add(self, record: Record) -> Step:
+        """Take the next record; return what it did."""
+        if self.broken is None:
+            try:
+                (self._checker.trust if record.seq in self._redacted else self._checker.check)(record)
+            except ChainBroken as error:
+                self.broken = error
+        event = None
+        try:
+            newest = self._upcast(record)
+            event = decode(newest.event, newest.data)
+            if self._job is not None:
+                self._job = evolve(self._job, event)
+        except IllegalTransition as error:
+            self._lost(record, str(error))
+        except _NONSENSE as error:
+            self._lost(record, f"can't be understood: {_why(error)}")
+        self._steps.append(Step(record, event, self._job, self.broken is None))
+        return self._steps[-1]
+
+    def _lost(self, record: Record, why: str) -> None:
+        self.trouble.append(f"{self._key}: record {record.seq}: {why}")
+        self._job = None
 
 
 def _why(error: Exception) -> str:

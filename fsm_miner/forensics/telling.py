@@ -1,15 +1,16 @@
 """What mattered in an event, in a few words. Pure; the words are made harmless where they are written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fsm_miner.words import size, span, utc
 from states import events as e
 
-__all__ = ["artifacts_text", "tell"]
+__all__ = ["artifacts_text", "ranges", "tell"]
 
 _ARTIFACTS_SHOWN_MAX = 5
 _WORDS_MAX = 6
+_TO = "\u2013"  # en dash
 
 
 def tell(event: e.Event) -> str:  # noqa: C901, PLR0912 - one case for each event is its readable form
@@ -99,3 +100,14 @@ def _ended(event: e.Ended) -> str:
 
 def _cards(gpus: tuple[str, ...]) -> str:
     return f" on {', '.join(gpus)}" if gpus else ""
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers in short: one that follows the one before it joins it in a range."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ", ".join(_TO.join(map(str, part)) for part in parts)

@@ -1,0 +1,78 @@
+"""Writing a file that a command makes: whole or not at all, for its owner's eyes, over nothing that is there."""
+
+import errno
+import os
+import secrets
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsm_miner.cli.outcome import ExitCode, Refused
+
+__all__ = ["STDOUT", "ForceOption", "check_free", "write_file"]
+
+STDOUT = Path("-")
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+# What a file system without hard links answers.
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse at once what `write_file` would refuse at the end.
+
+    Raises:
+        Refused: something has this name.
+
+    """
+    if path != STDOUT and not force and os.path.lexists(path):
+        raise Refused(ExitCode.NO, f"{path}: is there already; --force replaces it")
+
+
+def write_file(path: Path, data: bytes, *, force: bool = False) -> None:
+    """Write `data` to `path` (mode 0600) at one stroke, durably; `-` is standard output.
+
+    Raises:
+        Refused: something has this name and `force` is not given, or the file can't be written.
+
+    """
+    if path == STDOUT:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    staged = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.partial")
+    try:
+        try:
+            with os.fdopen(os.open(staged, _FLAGS, 0o600), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            _settle(staged, path, force=force)
+        finally:
+            with suppress(FileNotFoundError):
+                staged.unlink()
+    except FileExistsError:
+        raise Refused(ExitCode.NO, f"{path}: is there already; --force replaces it") from None
+    except PermissionError as error:
+        raise Refused(ExitCode.HOST, f"{path}: {error.strerror}") from None
+    except OSError as error:
+        raise Refused(ExitCode.NO, f"{path}: can't be written: {error.strerror}") from None
+
+
+def _settle(staged: Path, path: Path, *, force: bool) -> None:
+    """Give the file its name. A link is refused where the name is taken; a rename would replace what is there."""
+    if not force:
+        try:
+            os.link(staged, path)
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        if os.path.lexists(path):
+            raise FileExistsError(path)
+    staged.replace(path)
