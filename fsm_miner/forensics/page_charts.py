@@ -73,11 +73,12 @@ class Chart:
             ),
         ]
         if self.limit is not None:
-            said = f"limit {amount(self.limit, self.unit)}" + (
-                "" if shown is not None else ", off this scale"
-            )
-            at = y + 14 if shown is None else y + _TOP + _y(shown, top) - 5
-            parts.append(el("text", said, x="0", y=at, class_="limit" if shown is not None else "level"))
+            said = f"limit {amount(self.limit, self.unit)}"
+            if shown is None:
+                off = {"x": "100%", "y": y + 14, "text_anchor": "end", "class_": "level"}
+                parts.append(el("text", f"{said}, off this scale", **off))
+            else:
+                parts.append(el("text", said, x="0", y=y + _TOP + _y(shown, top) - 5, class_="limit"))
         return el("g", *parts, class_=f"chart c-{self.kind}", role="img", aria_label=words)
 
 

@@ -151,7 +151,8 @@ tr.tone-bad th, tr.doubt td { color: var(--bad); }
 .tag { display: inline-block; font-size: 0.76rem; padding: 0 0.5em; border-radius: 4px; margin-right: 0.45em; }
 .tag { background: var(--care-bg); color: var(--care); } .tag.bad { background: var(--bad-bg); color: var(--bad); }
 tr.between td { color: var(--soft); background: var(--code); text-align: center; padding: 0.45rem; }
-details summary { cursor: pointer; } summary::marker { color: var(--soft); font-size: 0.8em; } details[open] summary { margin-bottom: 0.4rem; }
+details summary { cursor: pointer; } summary::marker { color: var(--soft); font-size: 0.8em; }
+details[open] summary { margin-bottom: 0.4rem; }
 pre {
   background: var(--code); border: 1px solid var(--faint); border-radius: 8px; padding: 0.7rem 0.85rem; overflow: auto;
   white-space: pre-wrap; line-height: 1.45; font-size: 12.5px; tab-size: 4; max-height: 30rem;
