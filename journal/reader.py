@@ -7,11 +7,11 @@ SQLite's plain read-only mode may still create or rewrite the `-shm` file. Two o
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from journal.port import ChainBroken, JournalError, JournalUnavailable, Record, StreamKey
 from journal.record import ChainChecker, Head
-from journal.schema import SchemaTooNew, schema_version
+from journal.schema import FINAL_STATES, SchemaTooNew, schema_version
 from journal.upcast import Upcasters
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "INSERT",
     "UNREADABLE",
     "Damaged",
+    "Ended",
     "Reader",
     "connect_reader",
     "open_reader",
@@ -35,6 +36,18 @@ _LAST = (
 INSERT = f"INSERT INTO records ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
 # The oldest first: by the place of each stream's first record.
 _STREAMS = "SELECT job_id, attempt FROM records WHERE seq = 1 ORDER BY n"
+# In the order of the key: the index has it, and a stream's rows lie near each other.
+_BY_STREAM = f"SELECT {COLUMNS} FROM records ORDER BY job_id, attempt, seq"  # noqa: S608 - a constant
+_AFTER = (
+    f"SELECT {COLUMNS} FROM records WHERE (job_id, attempt, seq) > (?, ?, ?) "  # noqa: S608 - a constant
+    "ORDER BY job_id, attempt, seq LIMIT ?"
+)
+# Each is answered by its partial index alone (schema 2). Their order is that of the key.
+_FIRST = "SELECT job_id, attempt FROM records INDEXED BY records_first WHERE seq = 1"
+_FINAL = (
+    "SELECT job_id, attempt, dest, at_ns FROM records INDEXED BY records_final "  # noqa: S608 - a constant
+    f"WHERE dest IN ({', '.join(repr(state) for state in FINAL_STATES)})"
+)
 _ROWS_AT_ONCE = 512
 # SQLite quotes a rotten schema in its message, and the driver fails to decode that.
 UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
@@ -90,16 +103,25 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         raise Damaged(f"{path}: {error}") from error
 
 
+class Ended(NamedTuple):
+    """A stream that is over: its last record's `dest`, and when (UTC, ns) that was written."""
+
+    key: StreamKey
+    dest: str
+    at_ns: int
+
+
 class Reader:
     """A journal that can only be read. A context manager; every query sees what is committed at that moment.
 
-    Errors of the database come as Damaged.
+    `schema` is the database's, which may be older than this program's. Errors of the database come as Damaged.
     """
 
-    def __init__(self, conn: sqlite3.Connection, path: Path, upcasters: Upcasters) -> None:
+    def __init__(self, conn: sqlite3.Connection, path: Path, upcasters: Upcasters, schema: int) -> None:
         self._conn = conn
         self._path = path
         self._upcasters = upcasters
+        self.schema = schema
 
     def __enter__(self) -> "Reader":
         return self
@@ -126,6 +148,31 @@ class Reader:
             checker.check(record)
             found.append(self._upcasters.record(record))
         return found
+
+    def by_stream(self) -> Iterator[Record]:
+        """Iterate over all records as stored, stream by stream; neither verified nor upcast."""
+        return self._query(_BY_STREAM)
+
+    def after(self, key: StreamKey, seq: int, count: int) -> list[Record]:
+        """Return as stored, in the same order, the `count` records after that one: one short look at the database."""
+        return list(self._query(_AFTER, (*key, seq, count)))
+
+    def notes(self) -> dict[str, str]:
+        """Return what the program that last took the journal over has noted; {} before schema 2."""
+        return {} if self.schema < 2 else dict(self._rows("SELECT name, value FROM meta"))
+
+    def ends(self) -> tuple[list[Ended], list[StreamKey]]:
+        """Return the streams that are over, and the keys of the others. Reads two indexes only, and needs schema 2."""
+        final = [
+            Ended(StreamKey(job_id, attempt), dest, at_ns)
+            for job_id, attempt, dest, at_ns in self._rows(_FINAL)
+        ]
+        over = {one.key for one in final}
+        return final, [key for row in self._rows(_FIRST) if (key := StreamKey(*row)) not in over]
+
+    def interrupt(self) -> None:
+        """Let a query that runs in another thread end at once, as Damaged."""
+        self._conn.interrupt()
 
     def stored(self, key: StreamKey) -> list[Record]:
         """Return the stream as stored: neither verified nor upcast."""
@@ -222,4 +269,4 @@ def open_reader(path: Path, upcasters: Upcasters | None = None) -> Reader:
     if version == 0:
         conn.close()
         raise Damaged(f"{path}: holds no journal: its creation was interrupted, or it is another file")
-    return Reader(conn, path, upcasters or Upcasters())
+    return Reader(conn, path, upcasters or Upcasters(), version)

@@ -3,14 +3,16 @@
 `PRAGMA user_version` names the schema; the table `migrations` says the same, so that a rotten header byte is not
 mistaken for a newer release. Migrations go forward only, all of them in one transaction.
 
-    records     one row a record, in the order of commit (`n`); UNIQUE (job_id, attempt, seq) is the optimistic lock
+    records     one row a record, in the order of commit (`n`); UNIQUE (job_id, attempt, seq) is the optimistic lock.
+                Two partial indexes name each stream once: its first record, and its last if that ends it
+    meta        what the program that last took the journal over has noted, as text: no truth, and may be changed
     sealed      streams that retention has exported; only their records may be deleted
     migrations  when each schema version came, and what the schema then was (rot in a trigger's text is damage too)
 """
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -20,15 +22,21 @@ from sqlite_utils import Database
 from journal.port import JournalError, JournalUnavailable
 
 __all__ = [
+    "FINAL_STATES",
     "NEWEST",
     "SchemaTooNew",
     "connect_writer",
     "create",
     "fsync_folder",
     "migrate",
+    "note",
     "schema_version",
     "touch_header",
 ]
+
+
+FINAL_STATES = ("DONE", "FAILED")
+"""A record with one of these as `dest` is its stream's last: all that this package knows of states."""
 
 
 class SchemaTooNew(JournalError):
@@ -84,6 +92,17 @@ def _first(db: Database) -> None:
     )
 
 
+def _second(db: Database) -> None:
+    """Version 2: a start reads what is unfinished, and of the rest one line each."""
+    final = ", ".join(f"'{state}'" for state in FINAL_STATES)
+    # sqlite-utils makes no partial indexes.
+    db.conn.execute("CREATE INDEX records_first ON records (job_id, attempt) WHERE seq = 1")
+    db.conn.execute(
+        f"CREATE INDEX records_final ON records (job_id, attempt, dest, at_ns) WHERE dest IN ({final})"
+    )
+    db.table("meta").create({"name": str, "value": str}, pk="name", not_null=("value",), strict=True)
+
+
 def _trigger(db: Database, table: str, verb: str, condition: str) -> None:
     db.conn.execute(
         f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} {condition} "
@@ -96,7 +115,7 @@ _RECORD_COLUMNS = (
 )  # fmt: skip
 _SEALED_COLUMNS = ("job_id", "attempt", "last_seq", "last_hash", "sealed_ns", "export")
 
-_MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first,)
+_MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first, _second)
 NEWEST = len(_MIGRATIONS)
 
 
@@ -193,8 +212,25 @@ def connect_writer(path: Path, *, busy_s: float) -> sqlite3.Connection:
     return conn
 
 
-def create(path: Path, now_ns: int, *, busy_s: float = 5.0) -> None:
-    """Make `path` (mode 0600) if it is not there, and migrate it. Returns when folder and file are durable.
+def note(conn: sqlite3.Connection, notes: Mapping[str, str]) -> None:
+    """Write `notes` into `meta`, all in one transaction.
+
+    Raises:
+        sqlite3.Error: it could not be done; all is as it was.
+
+    """
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        conn.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", notes.items())
+        conn.execute("COMMIT")
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
+
+
+def create(path: Path, now_ns: int, *, busy_s: float = 5.0, notes: Mapping[str, str] | None = None) -> None:
+    """Make `path` (mode 0600) if it is not there, migrate it, write `notes`. Returns when all of it is durable.
 
     Raises:
         SchemaTooNew: a later release wrote it.
@@ -207,6 +243,8 @@ def create(path: Path, now_ns: int, *, busy_s: float = 5.0) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         with closing(connect_writer(path, busy_s=busy_s)) as conn:
             migrate(conn, now_ns)
+            if notes:
+                note(conn, notes)
         if fresh:
             fsync_folder(path.parent)
     except (OSError, sqlite3.Error) as error:

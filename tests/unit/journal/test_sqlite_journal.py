@@ -74,7 +74,7 @@ def test_a_clean_close_leaves_one_file(tmp_path):
 def test_a_later_schema_is_refused_and_nothing_changes(tmp_path):
     filled(tmp_path / "j.db")
     with closing(sqlite3.connect(tmp_path / "j.db")) as conn:
-        conn.execute("INSERT INTO migrations SELECT 99, 1, schema_sha256 FROM migrations")
+        conn.execute("INSERT INTO migrations SELECT 99, 1, schema_sha256 FROM migrations WHERE version = 2")
         conn.execute("PRAGMA user_version = 99")
         conn.commit()
     before = snapshot(tmp_path)
