@@ -37,6 +37,7 @@ from states.stimuli import (
     LaunchFailed,
     LaunchSucceeded,
     LimitHit,
+    OutputDoubted,
     PrepDone,
     PrepFailed,
     ProcessFound,
@@ -190,7 +191,7 @@ class _FaultySite:
         with self._points.around("site.stop", job.job_id):
             return await self._site.stop(job)
 
-    async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused:
+    async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused | OutputDoubted:
         with self._points.around("site.collect", job.job_id):
             return await self._site.collect(job)
 
