@@ -35,6 +35,7 @@ need prlimit util-linux
 need timeout coreutils
 need gcc gcc
 need curl curl
+need chromium chromium
 need shellcheck shellcheck
 need systemd-analyze systemd
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"

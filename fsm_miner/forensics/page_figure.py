@@ -20,7 +20,7 @@ EVENTS_PX = 56
 LANE_PX = 30
 AXIS_PX = 36
 CLOSER_PX = 24
-TIERS = (("wide", 530.0, 8), ("narrow", 216.0, 4))
+TIERS = (("wide", 530.0, 8), ("middle", 376.0, 6), ("narrow", 216.0, 4))
 """How a picture is labelled: its class, the least width of the line in pixels, and how many ticks it may have."""
 BREAK_NAMES = {"daemon": "No daemon", "reboot": "Reboot", "coordinator": "Not delivered"}
 
@@ -32,7 +32,7 @@ _BARS_MAX = 200
 _JOINS_MAX = 120
 _TITLE_MARKS_MAX = 12
 _TITLE_CHARS_MAX = 240
-_LABEL_FROM = {"wide": 9.0, "narrow": 24.0}
+_LABEL_FROM = {"wide": 9.0, "middle": 14.0, "narrow": 24.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +191,6 @@ def _bars(window: Window, lane: _Lane) -> Iterator[Html]:
             height=LANE_PX - 12,
             rx=3,
             class_=f"bar s-{lane.name}{kind}",
-            data_start_ns=first.start_ns,
-            data_end_ns=last.end_ns,
         )
         label = _spent(left, width, middle, short_span(spent_ns)) if kind != " sparse" else ()
         yield el("g", el("title", words), shape, *label, role="img", aria_label=words)
@@ -231,8 +229,6 @@ def _break_bars(window: Window, breaks: Sequence[Break], y: int) -> Iterator[Htm
             height=LANE_PX - 16,
             rx=3,
             class_=f"break z-{one.kind}",
-            data_start_ns=one.start_ns,
-            data_end_ns=one.end_ns,
         )
         yield el("g", el("title", words), shape, role="img", aria_label=words)
 

@@ -52,7 +52,7 @@ h1 span { color: var(--soft); font-weight: 400; font-size: 1.1rem; letter-spacin
 .alert { margin-top: 0.9rem; }
 
 .facts {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); margin-top: 1.1rem; gap: 1px;
+  display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); margin-top: 1.1rem; gap: 1px;
   background: var(--line); border: 1px solid var(--line); border-radius: 10px; overflow: hidden;
 }
 .facts div { background: var(--card); padding: 0.55rem 0.85rem 0.65rem; }
@@ -140,7 +140,7 @@ th, td { text-align: left; vertical-align: top; padding: 0.38rem 0.7rem 0.38rem 
 thead th { border-top: 0; color: var(--soft); font-weight: 500; font-size: 0.8rem; white-space: nowrap; }
 th[scope="row"] { font-weight: 600; }
 td.num, th.num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.time, td.hash, td.event { white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.time, td.hash, td.event, td.chain { white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.state { white-space: nowrap; font-size: 0.82rem; }
 td.state i { font-style: normal; display: inline-block; width: 8px; height: 8px; border-radius: 2px; }
 td.state i { background: currentColor; margin-right: 0.45em; } td.state span { color: var(--ink); }
@@ -162,7 +162,11 @@ details pre { max-height: 18rem; }
 .plain dt { color: var(--soft); }
 footer { color: var(--soft); font-size: 0.82rem; margin-top: 1.5rem; }
 
-@media (min-width: 820px) { .narrow { display: none; } }
+@media (min-width: 820px) { .middle, .narrow { display: none; } }
+@media (min-width: 520px) and (max-width: 819.98px) {
+  .narrow { display: none; } .facts { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+}
+@media (max-width: 519.98px) { .middle { display: none; } .facts { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 @media (max-width: 819.98px) {
   .wide { display: none; }
   body { padding: 1rem 10px 2rem; }
