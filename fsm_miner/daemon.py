@@ -8,7 +8,7 @@ drain   (SIGUSR1) stop pulling, finish what is there; SIGUSR2 takes it back
 import asyncio
 import secrets
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from fsm_miner.config.model import Config
 from fsm_miner.config.secret import Secret
 from fsm_miner.coordinator.http import HttpCoordinator
 from fsm_miner.delivery import Delivery
+from fsm_miner.echo import Echo, EchoParts
 from fsm_miner.effects import JobEffects
 from fsm_miner.health import HealthServer
 from fsm_miner.heartbeat import Heartbeat
@@ -30,8 +31,8 @@ from fsm_miner.log_port import Log
 from fsm_miner.metrics import Metrics
 from fsm_miner.node import Node
 from fsm_miner.observer import DaemonObserver
-from fsm_miner.offload import offload
 from fsm_miner.outbox import Outbox
+from fsm_miner.own_files import OwnFiles
 from fsm_miner.ports import Ports
 from fsm_miner.premises import LogState, Premises
 from fsm_miner.progress import ProgressReporter
@@ -51,11 +52,13 @@ from fsm_miner.supervisor import Supervisor, key_of
 from fsm_miner.sweeper import Finished
 from fsm_miner.workspace import free_bytes
 from journal.opening import open_journal
-from journal.port import JournalUnavailable, StreamKey
+from journal.port import StreamKey
 from journal.sqlite import SqliteJournal
+from runners.allowlist import Loaded
 from runners.clock import boot_id
 from runners.host import HostTools
 from runners.reserve import FILES_RESERVE, DiskReserve
+from runners.shortage import is_shortage
 from states.job import Job
 from states.retry import Backoff, Policy
 from states.stimuli import CancelAsked
@@ -64,6 +67,7 @@ __all__ = ["Daemon"]
 
 _MIB = 1024 * 1024
 _PROGRESS_EVERY_S = 2.0
+_AGAIN_S = 2.0
 _INPUTS_S = 6 * 3600.0
 
 
@@ -107,14 +111,8 @@ class Daemon:
         self._isolation = isolation(host, cgroup_parent)
         if no_cgroup is not None:
             log.info("cgroup_absent", reason=no_cgroup)
-        self._premises = Premises(
-            config,
-            log_state,
-            (self._lock_there, self._journal_there),
-            self._premises_changed,
-            clock=clock,
-            log=log,
-        )
+        own = OwnFiles(instance, self._journal, log=log)
+        self._premises = Premises(config, log_state, (own.lock, own.journal), clock=clock, log=log)
         self._node = Node(
             config,
             self._gpus,
@@ -147,6 +145,9 @@ class Daemon:
         self._metrics = Metrics(__version__)
         self._outbox = Outbox(config.outbox.max_concurrent, backoff=self._backoff, clock=clock, dice=dice)
         self._supervisor = self._make_supervisor()
+        # Without a rule, no command is pulled; nor anything while the premises are not fit.
+        self._allowlist.on_change = self._rules_changed
+        self._premises.on_change = self._supervisor.poke
         self._housekeeping = Housekeeping(
             config, self._journal, self._supervisor, self._recovered.finished, clock=clock, log=log
         )
@@ -166,7 +167,11 @@ class Daemon:
             isolation=self._isolation,
             capacity=self._node.capacity,
             uptime_s=lambda: (clock.boot_ns() - self._started_ns) / 1e9,
-            more_trouble=self._more_trouble,
+            more_trouble=lambda: (
+                *self._premises.found.all,
+                *self._supervisor.lacks.values(),
+                *self._housekeeping.troubles,
+            ),
         )
         self._status.gauges(self._metrics)
 
@@ -193,14 +198,14 @@ class Daemon:
         await self._gpus.read()
         self._supervisor.recover((one.job, one.head) for one in found)
         parts = [
-            self._session.run(),
-            self._heartbeat.run(),
-            self._pull.run(),
-            self._allowlist.run(),
-            self._reconciler().run([(one.job, one.since_ns) for one in found]),
-            self._node.watch_gpus(self._supervisor),
-            self._housekeeping.run(),
-            self._premises.run(),
+            self._session.run,
+            self._heartbeat.run,
+            self._pull.run,
+            self._allowlist.run,
+            partial(self._reconciler().run, [(one.job, one.since_ns) for one in found]),
+            partial(self._node.watch_gpus, self._supervisor),
+            self._housekeeping.run,
+            self._premises.run,
         ]
         tasks = [asyncio.create_task(self._forever(part)) for part in parts]
         serving = None if health is None else asyncio.create_task(health.run())
@@ -223,37 +228,26 @@ class Daemon:
         if self._node.drain(who, on=on):
             self._supervisor.poke()
 
-    async def _forever(self, part: Coroutine[Any, Any, None]) -> None:
-        """Run a loop of the daemon; should it fail for a defect, say so and stop: systemd starts us anew."""
+    def _rules_changed(self, _now: Loaded) -> None:
+        self._supervisor.poke()
+
+    async def _forever(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a loop of the daemon; should it fail for a defect, say so and stop: systemd starts us anew.
+
+        One that the node only lacked something for begins anew, until it has that again.
+        """
         try:
-            await part
+            while True:
+                try:
+                    return await part()
+                except OSError as error:
+                    if not is_shortage(error):
+                        raise
+                    self._log.error("loop_interrupted", problem=repr(error))
+                    await self._clock.sleep(_AGAIN_S)
         except Exception as error:  # noqa: BLE001 - the last line of defence; nothing is swallowed
             self._log.error("loop_failed", problem=repr(error), exc_info=error)
             self._stop.set()
-
-    # Looking after what is held open.
-
-    def _premises_changed(self) -> None:
-        self._supervisor.poke()
-
-    async def _lock_there(self) -> str | None:
-        return await offload(self._instance.restore)
-
-    async def _journal_there(self) -> str | None:
-        try:
-            for problem in await self._journal.restore():
-                self._log.error("journal_put_back", problem=problem)
-        except JournalUnavailable as error:
-            return f"journal: {error}"
-        return None
-
-    def _more_trouble(self) -> list[str]:
-        swept = self._housekeeping.trouble
-        return [
-            *self._premises.found.all,
-            *self._supervisor.lacks.values(),
-            *([] if swept is None else [swept]),
-        ]
 
     # Parts.
 
@@ -381,7 +375,9 @@ class Daemon:
             self._coordinator,
             self._session,
             self._supervisor,
-            Intake(self._supervisor, self._machine.keep_secrets, clock=self._clock, log=self._log),
+            Intake(
+                self._supervisor, self._machine.keep_secrets, self._echo(), clock=self._clock, log=self._log
+            ),
             self._node.pull_request,
             lambda: self._node.why_not_pull(self._supervisor),
             poll_interval_s=self._config.coordinator.poll_interval_s,
@@ -390,6 +386,17 @@ class Daemon:
             dice=self._dice,
             log=self._log,
         )
+
+    def _echo(self) -> Echo:
+        parts = EchoParts(
+            self._coordinator,
+            self._session,
+            self._site,
+            self._outbox,
+            self._journal.read,
+            self._config.node_id,
+        )
+        return Echo(parts, clock=self._clock, dice=self._dice, log=self._log)
 
     def _reconciler(self) -> Reconciler:
         return Reconciler(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pydantic import SecretStr
@@ -24,12 +24,14 @@ class Intake:
         self,
         supervisor: Supervisor,
         keep_secrets: Callable[[StreamKey, Mapping[str, SecretStr]], None],
+        echo: Callable[[StreamKey], Awaitable[None]],
         *,
         clock: Clock,
         log: Log,
     ) -> None:
         self._supervisor = supervisor
         self._keep_secrets = keep_secrets
+        self._echo = echo
         self._clock = clock
         self._log = log
 
@@ -55,7 +57,8 @@ class Intake:
             )
         )
         if not taken:
+            self._log.info("offer_known", job_id=offer.job_id, attempt=offer.attempt)
             if self._supervisor.job(key) is None:
                 self._keep_secrets(key, {})
-            self._log.info("offer_known", job_id=offer.job_id, attempt=offer.attempt)
+                await self._echo(key)
         return taken

@@ -1,4 +1,4 @@
-"""A coordinator as the contract describes it, and the port through which one life of the daemon talks to it.
+"""A coordinator as the contract describes it, with a memory that may become an older one.
 
     queued ──pull──► offered ──ack──► leased ──result, fail──► over
       ▲                 │               │
@@ -8,10 +8,11 @@ An attempt has at most one outcome: the first that arrives. The same step again 
 """
 
 import asyncio
+import copy
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fsm_miner.coordinator.port import (
@@ -20,7 +21,6 @@ from fsm_miner.coordinator.port import (
     Beat,
     BeatTaken,
     Delivered,
-    FailureReport,
     Gone,
     JobOffer,
     NothingToDo,
@@ -29,45 +29,24 @@ from fsm_miner.coordinator.port import (
     PullRequest,
     Reconciled,
     ReconcileJob,
-    Refused,
     Registered,
     Rejected,
-    ResultReport,
-    Unauthorized,
-    Unknown,
 )
-from tests.simulation.crash import Life
-from tests.simulation.network import Fate, Network
+from tests.simulation.garbage import MANIFESTS, NOBODYS
+from tests.simulation.scenario import Habits
 
-__all__ = ["Client", "Habits", "Server", "ServerJob"]
+__all__ = ["Server", "ServerJob", "WithToken"]
 
 Key = tuple[str, int]
+_RESUBMITTED_S = 60.0
+_PATIENCE_S = 2 * 3600.0
 
 
 @dataclass(frozen=True)
-class _WithToken(Registered):
+class WithToken(Registered):
     """The answer to a registration, with what the real client keeps to itself."""
 
     token: int
-
-
-@dataclass
-class Habits:
-    """What kind of coordinator this is."""
-
-    registration: bool = True
-    heartbeats: bool = True
-    reconcile: bool = True
-    progress: bool = True
-    lease_s: float | None = 60.0
-    offer_s: float = 15.0
-    token_life_s: float | None = None
-    long_poll_s: float = 30.0
-    requeue_here: float = 0.5
-    """How likely a lapsed job comes back to this node (as another attempt), rather than to another node."""
-    offer_again: float = 0.0
-    """How likely a pull is answered with a job that is this node's already, or over."""
-    rejects_results: bool = False
 
 
 @dataclass
@@ -80,68 +59,88 @@ class ServerJob:
     state: str = "queued"
     deadline_s: float | None = None
     cancel: bool = False
-    submitted_s: float = 0.0
+    cancel_for_ever: bool = False
 
     @property
     def key(self) -> Key:
         return (self.job_id, self.attempt)
 
 
+@dataclass
+class Memory:
+    """What a database holds: all that is lost when an older one takes its place."""
+
+    jobs: dict[str, ServerJob] = field(default_factory=dict)
+    acked: set[Key] = field(default_factory=set)
+    outcomes: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    """The recorded outcome of each attempt: its step and its content."""
+    superseded: set[Key] = field(default_factory=set)
+    token: int | None = None
+    token_until_s: float | None = None
+
+
 class Server:
-    """The coordinator's memory. `note` takes a line for the history, `wrong` a broken promise."""
+    """The coordinator. `note` takes a line for the history, `fault` a kind of trouble, `holds` a promise."""
 
     def __init__(
         self,
         habits: Habits,
         chance: random.Random,
         note: Callable[[str], None],
-        wrong: Callable[[str], None],
+        fault: Callable[[str], None],
+        holds: Callable[[str, bool, str], None],
     ) -> None:
         self.habits = habits
         self.chance = chance
         self.note = note
-        self.wrong = wrong
-        self.jobs: dict[str, ServerJob] = {}
-        self.acked: set[Key] = set()
-        self.outcomes: dict[Key, tuple[str, str]] = {}
-        """The recorded outcome of each attempt: its step and its content."""
-        self.steps: dict[tuple[str, int, str], str] = {}
+        self.fault = fault
+        self.holds = holds
+        self.memory = Memory()
+        self.backups: dict[Any, Memory] = {}
+        self.histories = 1
+        self.confused = False
+        """Whether it may believe what never was so: then a lease without an end gets one."""
+        # What really happened, whatever the database says.
+        self.ever_acked: set[Key] = set()
+        self.ever_recorded: list[tuple[int, Key, str]] = []
+        self.contents: dict[tuple[str, int, str], str] = {}
         self.words: dict[str, set[str]] = {}
-        """What the coordinator said about a job that allows something destructive: "cancel", "gone", "abandon"."""
-        self.superseded: set[Key] = set()
+        """What it said about a job that allows something destructive: "cancel", "gone", "abandon"."""
         self.tokens = 0
-        self.token: int | None = None
-        self.token_until_s: float | None = None
-        self.last_beat_s: float | None = None
         self.submitted = asyncio.Event()
 
     @property
     def now_s(self) -> float:
         return asyncio.get_running_loop().time()
 
+    @property
+    def jobs(self) -> dict[str, ServerJob]:
+        return self.memory.jobs
+
     def say(self, job_id: str, word: str) -> None:
         self.words.setdefault(job_id, set()).add(word)
+
+    def _whim(self, likely: float) -> bool:
+        return likely > 0.0 and self.chance.random() < likely
 
     # The operator's side.
 
     def submit(self, manifest: Mapping[str, Any]) -> None:
-        job = ServerJob(manifest["job_id"], manifest, submitted_s=self.now_s)
-        self.jobs[job.job_id] = job
-        self.note(f"submitted {job.job_id}")
+        self.jobs[manifest["job_id"]] = ServerJob(manifest["job_id"], manifest)
+        self.note(f"submitted {manifest['job_id']}")
         self.submitted.set()
 
-    def cancel(self, job_id: str) -> None:
+    def cancel(self, job_id: str, *, for_ever: bool = False) -> None:
+        """Want a job cancelled; `for_ever`: say so with every heartbeat, even when it is over."""
         job = self.jobs.get(job_id)
-        if job is not None and job.state != "over":
-            job.cancel = True
-            self.note(f"the coordinator wants {job_id} cancelled")
+        if job is not None and (job.state != "over" or for_ever):
+            job.cancel, job.cancel_for_ever = True, for_ever
 
     def give_away(self, job_id: str) -> None:
         """Decide that another node has the job."""
         job = self.jobs.get(job_id)
         if job is not None and job.state != "over":
-            self.superseded.add(job.key)
-            self.note(f"{job_id}/{job.attempt} is given to another node")
+            self.memory.superseded.add(job.key)
             job.attempt += 1
             job.state, job.deadline_s = "over", None
 
@@ -149,18 +148,31 @@ class Server:
         """Lose the memory of a job."""
         job = self.jobs.pop(job_id, None)
         if job is not None:
-            self.superseded.add(job.key)
-            self.note(f"the coordinator forgets {job_id}")
+            self.memory.superseded.add(job.key)
 
     def revoke_tokens(self) -> None:
-        self.token = None
-        self.note("the coordinator forgets its tokens")
+        self.memory.token = None
+
+    def back_up(self, name: Any) -> None:
+        self.backups[name] = copy.deepcopy(self.memory)
+
+    def restore(self, name: Any) -> None:
+        """Start again with an older database: what was learned since is forgotten."""
+        newer, self.memory = self.memory, copy.deepcopy(self.backups.pop(name, Memory()))
+        self.histories += 1
+        self.confused = True
+        loop = asyncio.get_running_loop()
+        for job_id in newer.jobs.keys() - self.jobs.keys():
+            if self.chance.random() < 0.5:  # whoever submitted it asks, and submits it again
+                loop.call_later(_RESUBMITTED_S, self.submit, newer.jobs[job_id].manifest)
 
     # Time.
 
     def tick(self) -> None:
         """Take back what ran out."""
         for job in self.jobs.values():
+            if job.deadline_s is None and job.state == "leased" and self.confused:
+                job.deadline_s = self.now_s + _PATIENCE_S
             if job.deadline_s is None or self.now_s < job.deadline_s:
                 continue
             job.deadline_s = None
@@ -169,13 +181,30 @@ class Server:
                 self.note(f"the offer of {job.job_id}/{job.attempt} ran out")
                 self.submitted.set()
             elif job.state == "leased":
-                self.superseded.add(job.key)
-                job.attempt += 1
-                here = self.chance.random() < self.habits.requeue_here
-                job.state = "queued" if here else "over"
-                self.note(f"the lease of {job.job_id}/{job.attempt - 1} ran out: {job.state}")
-                if here:
-                    self.submitted.set()
+                self._next_attempt(job, "the lease ran out")
+
+    def _next_attempt(self, job: ServerJob, why: str) -> None:
+        self.memory.superseded.add(job.key)
+        here = self.chance.random() < self.habits.requeue_here
+        self.note(
+            f"{why}: the lease of {job.job_id}/{job.attempt} is over, the next is {'here' if here else 'elsewhere'}"
+        )
+        job.attempt += 1
+        job.state, job.deadline_s = ("queued" if here else "over"), None
+        if here:
+            self.submitted.set()
+
+    def _change_mind(self, job: ServerJob) -> None:
+        """After a no that was not meant: sometimes the same attempt is handed out again."""
+        self.fault("coordinator: changes its mind")
+        self.confused = True
+        if self.chance.random() < 0.5:
+            self._next_attempt(job, "a no that was not meant")
+        else:
+            self.note(f"a no that was not meant: {job.job_id}/{job.attempt} is queued again")
+            self.memory.superseded.add(job.key)
+            job.state, job.deadline_s = "queued", None
+            self.submitted.set()
 
     def deadline(self) -> float | None:
         return None if self.habits.lease_s is None else self.now_s + self.habits.lease_s
@@ -191,56 +220,78 @@ class Server:
         if not self.habits.registration:
             return Absent()
         self.tokens += 1
-        self.token = self.tokens
-        life = self.habits.token_life_s
-        self.token_until_s = None if life is None else self.now_s + life
-        return _WithToken(life, frozenset(), self.tokens)
+        self.memory.token = self.tokens
+        life = told = self.habits.token_life_s
+        if life is not None and self.habits.token_lies:
+            told = life * 10
+        self.memory.token_until_s = None if life is None else self.now_s + life
+        return WithToken(told, frozenset(), self.tokens)
 
     def authorised(self, token: int | None) -> bool:
         if not self.habits.registration:
             return True
-        fresh = self.token_until_s is None or self.now_s < self.token_until_s
-        return token is not None and token == self.token and fresh
+        until_s = self.memory.token_until_s
+        fresh = until_s is None or self.now_s < until_s
+        return token is not None and token == self.memory.token and fresh
 
     def heartbeat(self, beat: Beat) -> BeatTaken | Absent:
         self.tick()
         if not self.habits.heartbeats:
             return Absent()
-        self.last_beat_s = self.now_s
         for item in beat.running:
             job = self.jobs.get(item["job_id"])
             if job is not None and job.key == (item["job_id"], item["attempt"]) and job.state == "leased":
                 job.deadline_s = self.deadline()
-        cancel = tuple(job.job_id for job in self.jobs.values() if job.cancel and job.state == "leased")
+        cancel = [
+            job.job_id
+            for job in self.jobs.values()
+            if job.cancel and (job.state == "leased" or job.cancel_for_ever)
+        ]
+        if self._whim(self.habits.fickle) and (
+            leased := [job for job in self.jobs.values() if job.state == "leased"]
+        ):
+            self.fault("coordinator: cancels on a whim")
+            cancel.append(self.chance.choice(leased).job_id)
+        if self._whim(self.habits.garbage):
+            self.fault("coordinator: garbage")
+            cancel.extend(NOBODYS)
         for job_id in cancel:
             self.say(job_id, "cancel")
-        return BeatTaken(cancel)
+        return BeatTaken(tuple(cancel))
 
     async def pull(self, request: PullRequest) -> JobOffer | NothingToDo:
         until_s = self.now_s + (request.wait_s or 0.0)
         while True:
-            self.tick()
-            if self.jobs and self.chance.random() < self.habits.offer_again:
-                known = self.chance.choice(list(self.jobs.values()))
-                if known.state in {"leased", "over"} and known.key in self.acked:
-                    self.note(f"hands out {known.job_id}/{known.attempt} again")
-                    return JobOffer(self._manifest(known))
-            for job in self.jobs.values():
-                if job.state == "queued" and self._fits(job, request):
-                    job.state = "offered"
-                    job.deadline_s = self.now_s + self.habits.offer_s
-                    if job.attempt > 1:
-                        self.say(job.job_id, "abandon")  # the earlier attempts
-                    return JobOffer(self._manifest(job))
+            answer = self.pull_now(request)
             left_s = until_s - self.now_s
-            if left_s <= 0:
-                return NothingToDo()
+            if isinstance(answer, JobOffer) or left_s <= 0:
+                return answer
             self.submitted.clear()
             try:
                 async with asyncio.timeout(min(left_s, 5.0)):
                     await self.submitted.wait()
             except TimeoutError:
                 continue
+
+    def pull_now(self, request: PullRequest) -> JobOffer | NothingToDo:
+        self.tick()
+        if self._whim(self.habits.garbage):
+            self.fault("coordinator: garbage")
+            return JobOffer(copy.deepcopy(self.chance.choice(MANIFESTS)))
+        if self.jobs and self._whim(self.habits.offer_again):
+            known = self.chance.choice(list(self.jobs.values()))
+            if known.state in {"leased", "over"} and known.key in self.memory.acked:
+                self.fault("coordinator: hands out again")
+                self.note(f"hands out {known.job_id}/{known.attempt} again")
+                return JobOffer(self._manifest(known))
+        for job in self.jobs.values():
+            if job.state == "queued" and self._fits(job, request):
+                job.state = "offered"
+                job.deadline_s = self.now_s + self.habits.offer_s
+                if job.attempt > 1:
+                    self.say(job.job_id, "abandon")  # the earlier attempts
+                return JobOffer(self._manifest(job))
+        return NothingToDo()
 
     @staticmethod
     def _manifest(job: ServerJob) -> dict[str, Any]:
@@ -259,9 +310,14 @@ class Server:
         if job is None or job.attempt != attempt or (job.state == "over"):
             self.say(job_id, "gone")
             return Gone(404 if job is None else 409)
+        if self._whim(self.habits.fickle):
+            self.say(job_id, "gone")
+            self._change_mind(job)
+            return Gone(409)
         job.state = "leased"
         job.deadline_s = self.deadline()
-        self.acked.add(job.key)
+        self.memory.acked.add(job.key)
+        self.ever_acked.add(job.key)
         return Acked(self.habits.lease_s)
 
     def progress(self, report: ProgressReport) -> ProgressTaken | Absent:
@@ -275,23 +331,40 @@ class Server:
 
     def deliver(self, key: Key, step: str, content: str) -> Delivered | Gone | Rejected:
         self.tick()
-        if key not in self.acked:
-            self.wrong(f"{key}: {step} of an attempt that was never acknowledged")
-        before = self.steps.setdefault((*key, step), content)
-        if before != content:
-            self.wrong(f"{key}: {step} again, with the same key and other content: {before} then {content}")
+        self.holds(
+            "acknowledged-first",
+            key in self.ever_acked,
+            f"{key}: {step}, and nobody acknowledged the attempt",
+        )
+        before = self.contents.setdefault((*key, step), content)
+        self.holds(
+            "one-content",
+            before == content,
+            f"{key}: {step} again, with the same key and other content: {before} then {content}",
+        )
         if step == "result" and self.habits.rejects_results:
             return Rejected(422, "not this one")
-        recorded = self.outcomes.get(key)
+        recorded = self.memory.outcomes.get(key)
         if recorded is not None:
             return Delivered(200) if recorded[0] == step else self._gone(key)
         job = self.jobs.get(key[0])
         if job is None or job.key != key or job.state == "over":
             return self._gone(key)
-        self.outcomes[key] = (step, content)
+        if key not in self.memory.acked and self.chance.random() < 0.5:
+            return self._gone(key)  # an older database knows of no ack; another would take it all the same
+        if self._whim(self.habits.fickle):
+            self._change_mind(job)
+            return self._gone(key)
+        self._record(key, step, content)
         job.state, job.deadline_s = "over", None
-        self.note(f"{key[0]}/{key[1]} {step} recorded")
         return Delivered(200)
+
+    def _record(self, key: Key, step: str, content: str) -> None:
+        again = any(history == self.histories and known == key for history, known, _ in self.ever_recorded)
+        self.holds("one-outcome", not again, f"{key}: two outcomes in one history of the coordinator")
+        self.ever_recorded.append((self.histories, key, step))
+        self.memory.outcomes[key] = (step, content)
+        self.note(f"{key[0]}/{key[1]} {step} recorded")
 
     def _gone(self, key: Key) -> Gone:
         self.say(key[0], "gone")
@@ -304,91 +377,17 @@ class Server:
         keep: set[str] = set()
         for one in asked:
             job = self.jobs.get(one.job_id)
-            if job is not None and job.attempt == one.attempt and job.state in {"leased", "offered"}:
+            wanted = job is not None and job.attempt == one.attempt and job.state in {"leased", "offered"}
+            if self._whim(self.habits.fickle):
+                if wanted and job is not None:
+                    self._change_mind(job)
+                wanted = not wanted
+            if wanted:
                 keep.add(one.job_id)
         abandon = frozenset(one.job_id for one in asked) - keep
+        if self._whim(self.habits.garbage):
+            self.fault("coordinator: garbage")
+            abandon |= frozenset(NOBODYS)
         for job_id in abandon:
             self.say(job_id, "abandon")
         return Reconciled(abandon)
-
-
-@dataclass
-class Client:
-    """The port `Coordinator`, for one life: the network's fate decides what arrives, and what comes back."""
-
-    server: Server
-    network: Network
-    life: Life
-    watch: Callable[[str, Key | None], None]
-    """Told of every call before it is made."""
-    token: int | None = None
-    settled: bool = False
-    """Whether this life was ever told its standing."""
-
-    async def _call(self, name: str, key: Key | None, act: Callable[[], Any]) -> Any:
-        await self.life.check()
-        self.watch(name, key)
-        label = name if key is None else f"{name} {key[0]}/{key[1]}"
-        await self.life.point(f"before {label}")
-        fate = self.network.fate(name)
-        if fate is not Fate.OK:
-            self.server.note(f"network: {label}: {fate}")
-        await self.network.travel()
-        await self.life.check()
-        if fate is Fate.TOKEN_GONE:
-            self.server.token = None
-        if fate is Fate.REQUEST_LOST:
-            await asyncio.sleep(self.network.timeout_s)
-            return Unknown("timed out")
-        if fate is Fate.SERVER_ERROR:
-            return Unknown("503")
-        if fate is Fate.BUSY:
-            return Unknown("429", retry_after_s=self.network.chance.uniform(1, 30))
-        if name != "register" and not self.server.authorised(self.token):
-            return Unauthorized("the token is not known")
-        answer = act()
-        if asyncio.iscoroutine(answer):
-            answer = await answer
-        await self.life.point(f"after {label}")
-        if fate is Fate.ANSWER_LOST:
-            await asyncio.sleep(self.network.timeout_s)
-            return Unknown("the answer was cut off")
-        await self.network.travel()
-        await self.life.check()
-        return answer
-
-    async def register(self, descriptor: Mapping[str, Any]) -> Registered | Refused | Absent | Unknown:
-        answer = await self._call("register", None, self.server.register)
-        if isinstance(answer, _WithToken):
-            self.token = answer.token
-        self.settled = self.settled or not isinstance(answer, Unknown)
-        return answer
-
-    async def heartbeat(self, beat: Beat) -> Any:
-        return await self._call("heartbeat", None, lambda: self.server.heartbeat(beat))
-
-    async def pull(self, request: PullRequest) -> Any:
-        return await self._call("pull", None, lambda: self.server.pull(request))
-
-    async def ack(self, job_id: str, attempt: int) -> Any:
-        return await self._call("ack", (job_id, attempt), lambda: self.server.ack(job_id, attempt))
-
-    async def progress(self, report: ProgressReport) -> Any:
-        key = (report.job_id, report.attempt)
-        return await self._call("progress", key, lambda: self.server.progress(report))
-
-    async def result(self, report: ResultReport) -> Any:
-        key = (report.job_id, report.attempt)
-        content = json.dumps(report.metadata, sort_keys=True)
-        return await self._call("result", key, lambda: self.server.deliver(key, "result", content))
-
-    async def fail(self, report: FailureReport) -> Any:
-        key = (report.job_id, report.attempt)
-        content = json.dumps([report.error_code, report.error_msg, report.logs_ref, report.retryable])
-        return await self._call("fail", key, lambda: self.server.deliver(key, "fail", content))
-
-    async def reconcile(self, jobs: Sequence[ReconcileJob]) -> Any:
-        return await self._call("reconcile", None, lambda: self.server.reconcile(jobs))
-
-    async def close(self) -> None:
-        return

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,6 +18,8 @@ class Fate(StrEnum):
     SERVER_ERROR = "5xx"
     BUSY = "429"
     TOKEN_GONE = "401"
+    TWICE = "request arrives again later"
+    LATE = "request arrives when nobody waits for the answer any more"
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ class Network:
     chance: random.Random
     loss: float = 0.0
     latency_s: tuple[float, float] = (0.005, 0.05)
+    late_s: float = 0.0
     timeout_s: float = 20.0
-    outages: list[Outage] = field(default_factory=list)
-    script: dict[tuple[str, int], Fate] = field(default_factory=dict)
+    outages: tuple[Outage, ...] = ()
+    script: Mapping[tuple[str, int], Fate] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     fair: bool = False
 
@@ -59,6 +63,10 @@ class Network:
         if self.chance.random() < self.loss:
             return self.chance.choice(list(Fate)[1:])
         return Fate.OK
+
+    def lateness_s(self) -> float:
+        """How long a delayed request takes: minutes mostly, days sometimes."""
+        return self.chance.uniform(0.0, 1.0) ** 3 * self.late_s
 
     async def travel(self) -> None:
         await asyncio.sleep(self.chance.uniform(*self.latency_s))

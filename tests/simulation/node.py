@@ -2,15 +2,17 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fsm_miner.coordinator.port import Beat, PullRequest
 from fsm_miner.delivery import Delivery
+from fsm_miner.echo import Echo, EchoParts
 from fsm_miner.effects import JobEffects
 from fsm_miner.heartbeat import Heartbeat
 from fsm_miner.intake import Intake
-from fsm_miner.outbox import Outbox
+from fsm_miner.outbox import Outbox, since_ns
 from fsm_miner.progress import ProgressReporter
 from fsm_miner.pull import Pull
 from fsm_miner.reconcile import Reconciler
@@ -22,18 +24,26 @@ from states.admission import Capacity, Room
 from states.events import Event
 from states.job import Job
 from states.retry import Backoff, Policy
-from tests.simulation.coordinator import Client
+from tests.simulation.client import Client
 from tests.simulation.disk import Disk
 from tests.simulation.promises import Promises
 from tests.simulation.virtual_time import SeededDice, VirtualClock
 from tests.simulation.worksite import Site
 
-__all__ = ["BACKOFF", "HEARTBEAT_S", "Node"]
+__all__ = ["BACKOFF", "HEARTBEAT_S", "OUTBOX_MAX", "RUNS", "Node", "policy"]
 
 BACKOFF = Backoff(5.0, 120.0)
 HEARTBEAT_S = 15.0
 OUTBOX_MAX = 2
-POLICY = Policy(max_runs=3, run_backoff=Backoff(2.0, 60.0), delivery_backoff=BACKOFF)
+RUNS = 3
+
+
+def policy(runs: int, backoff_max_s: float | None) -> Policy:
+    """Return what the configuration of a life says of retries."""
+    longest_s = 60.0 if backoff_max_s is None else backoff_max_s
+    return Policy(
+        max_runs=runs, run_backoff=Backoff(min(2.0, longest_s), longest_s), delivery_backoff=BACKOFF
+    )
 
 
 class _Log:
@@ -63,6 +73,35 @@ class _Observer:
         self._trouble(event, message, error)
 
 
+class _WatchedOutbox:
+    """The outbox, with a look at who waits whenever somebody gets a turn."""
+
+    def __init__(self, outbox: Outbox, promises: Promises) -> None:
+        self._outbox = outbox
+        self._promises = promises
+        self._waiting: list[int] = []
+        self.answered = outbox.answered
+        self.unanswered = outbox.unanswered
+
+    @asynccontextmanager
+    async def turn(self, job: Job) -> AsyncGenerator[None]:
+        mine = since_ns(job)
+        self._waiting.append(mine)
+        waits = True
+        try:
+            async with self._outbox.turn(job):
+                self._waiting.remove(mine)
+                waits = False
+                oldest = min(self._waiting, default=mine)
+                self._promises.holds(
+                    "oldest-first", mine <= oldest, f"{key_of(job)} has its turn before an older one"
+                )
+                yield
+        finally:
+            if waits:
+                self._waiting.remove(mine)
+
+
 class Node:
     """Built at the start of a life; dead with it."""
 
@@ -75,22 +114,28 @@ class Node:
         promises: Promises,
         trouble: Callable[[str, str, BaseException | None], None],
         *,
+        policy: Policy,
         capacity: Callable[[], Capacity],
         clock: VirtualClock,
         chance: random.Random,
         long_poll_s: float,
-        supervisor: type[Supervisor] = Supervisor,
+        parts: Mapping[str, type],
     ) -> None:
         dice, log = SeededDice(chance), _Log()
         self.site = site
         self.draining = False
         self.recovered = replay(disk.memory.records())
-        self.session = Session(client, self._describe, backoff=BACKOFF, clock=clock, dice=dice, log=log)
+        self.session = parts.get("session", Session)(
+            client, self._describe, backoff=BACKOFF, clock=clock, dice=dice, log=log
+        )
         self.progress = ProgressReporter(client, self.session, self._feed_soon, interval_s=2.0, clock=clock)
-        self.outbox = Outbox(OUTBOX_MAX, backoff=BACKOFF, clock=clock, dice=dice)
-        delivery = Delivery(
+        outbox = parts.get("outbox", Outbox)(OUTBOX_MAX, backoff=BACKOFF, clock=clock, dice=dice)
+        self.outbox = _WatchedOutbox(outbox, promises)
+        delivery = parts.get("delivery", Delivery)(
             client, self.session, site, self.outbox, self._head, node_id="node-1", clock=clock, dice=dice
         )
+        echoed = EchoParts(client, self.session, site, self.outbox, journal.read, "node-1")
+        echo = parts.get("echo", Echo)(echoed, clock=clock, dice=dice, log=log)
         effects = JobEffects(
             client,
             self.session,
@@ -101,19 +146,19 @@ class Node:
             clock=clock,
             dice=dice,
         )
-        self.supervisor = supervisor(
+        self.supervisor = parts.get("supervisor", Supervisor)(
             journal,
             effects,
             _Observer(self, promises, trouble),
-            policy=POLICY,
+            policy=policy,
             capacity=capacity,
             clock=clock,
             dice=dice,
         )
-        self.reconciler = Reconciler(
+        self.reconciler = parts.get("reconciler", Reconciler)(
             client, self.session, self.supervisor, backoff=BACKOFF, clock=clock, dice=dice
         )
-        self.heartbeat = Heartbeat(
+        self.heartbeat = parts.get("heartbeat", Heartbeat)(
             client,
             self.session,
             self.supervisor,
@@ -127,13 +172,13 @@ class Node:
             log=log,
         )
         self._long_poll_s = long_poll_s
-        self.pull = Pull(
+        self.pull = parts.get("pull", Pull)(
             client,
             self.session,
             self.supervisor,
-            Intake(self.supervisor, site.keep_secrets, clock=clock, log=log),
+            Intake(self.supervisor, site.keep_secrets, echo, clock=clock, log=log),
             self._request,
-            self._why_not,
+            self.why_not,
             poll_interval_s=5.0,
             backoff=BACKOFF,
             clock=clock,
@@ -181,8 +226,9 @@ class Node:
     def _request(self, room: Room) -> PullRequest:
         return PullRequest(("cli",), room.cpu_slots, room.gpus_free_mb, wait_s=self._long_poll_s or None)
 
-    def _why_not(self) -> str | None:
-        return "draining" if self.draining else self.supervisor.journal_trouble
+    def why_not(self) -> str | None:
+        lack = next(iter(self.supervisor.lacks.values()), None)
+        return "draining" if self.draining else self.supervisor.journal_trouble or lack
 
     def _head(self, job: Job) -> str:
         return self.supervisor.head(key_of(job))

@@ -1,49 +1,22 @@
 """Base scripts for the crash points: one life of a job each, short enough to end it at every point."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from states.admission import Capacity, Card
-from tests.simulation.coordinator import Habits
 from tests.simulation.network import Fate
+from tests.simulation.scenario import Act, Habits, JobSpec, Scenario
 from tests.simulation.worksite import Behaviour
-from tests.simulation.world import JobSpec, Scenario, World
 
 __all__ = ["SCRIPTS"]
 
 
-def _cancel(world: World) -> None:
-    world.server.cancel("j1")
-
-
-def _give_away(world: World) -> None:
-    world.server.give_away("j1")
-
-
-def _lose_card(world: World) -> None:
-    world.capacity = Capacity(2, 1, ())
-
-
-def _find_card(world: World) -> None:
-    world.capacity = Capacity(2, 1, (Card("GPU-0", 8000, 8000),))
-
-
 def _one(behaviour: Behaviour, habits: Habits | None = None, **job) -> Scenario:
-    return Scenario(1, [JobSpec("j1", 0.1, behaviour, **job)], habits or Habits())
-
-
-def _with_acts(scenario: Scenario, *acts) -> Scenario:
-    scenario.acts = list(acts)
-    return scenario
+    return Scenario(1, (JobSpec("j1", 0.1, behaviour, **job),), habits or Habits())
 
 
 def _lost_calls(scenario: Scenario, **fates: Fate) -> Scenario:
-    def script(network):
-        network.script.update({(name, 1): fate for name, fate in fates.items()})
-        network.latency_s = (0.005, 0.05)
-
-    scenario.network = script
-    scenario.fair_from_s = 110.0
-    return scenario
+    script = {(name, 1): fate for name, fate in fates.items()}
+    return replace(scenario, fates=script, fair_from_s=110.0)
 
 
 SCRIPTS: dict[str, Callable[[], Scenario]] = {
@@ -62,18 +35,18 @@ SCRIPTS: dict[str, Callable[[], Scenario]] = {
     "GPU": lambda: _one(Behaviour(3.0), gpu_mb=8000, artifacts=True),
     "the GPU is gone": lambda: Scenario(
         1,
-        [JobSpec("j1", 0.1, Behaviour(3.0), gpu_mb=8000)],
+        (JobSpec("j1", 0.1, Behaviour(3.0), gpu_mb=8000),),
         cards_mb=(8000,),
-        acts=[(0.25, "the card is gone", _lose_card), (40.0, "it is back", _find_card)],
+        acts=(Act(0.25, "cards", ()), Act(40.0, "cards", (8000,))),
     ),
     "secret": lambda: _one(Behaviour(3.0), secret=True),
-    "cancelled while it runs": lambda: _with_acts(_one(Behaviour(60.0)), (4.0, "cancel", _cancel)),
-    "cancelled while it waits": lambda: _with_acts(
-        _one(Behaviour(3.0, input_failures=2)), (1.5, "cancel", _cancel)
+    "cancelled while it runs": lambda: replace(_one(Behaviour(60.0)), acts=(Act(4.0, "cancel", "j1"),)),
+    "cancelled while it waits": lambda: replace(
+        _one(Behaviour(3.0, input_failures=2)), acts=(Act(1.5, "cancel", "j1"),)
     ),
-    "given away while it runs": lambda: _with_acts(_one(Behaviour(20.0)), (4.0, "give away", _give_away)),
-    "given away, no reconcile": lambda: _with_acts(
-        _one(Behaviour(20.0), Habits(reconcile=False)), (4.0, "give away", _give_away)
+    "given away while it runs": lambda: replace(_one(Behaviour(20.0)), acts=(Act(4.0, "give away", "j1"),)),
+    "given away, no reconcile": lambda: replace(
+        _one(Behaviour(20.0), Habits(reconcile=False)), acts=(Act(4.0, "give away", "j1"),)
     ),
     "minimal coordinator": lambda: _one(
         Behaviour(3.0),
@@ -91,6 +64,6 @@ SCRIPTS: dict[str, Callable[[], Scenario]] = {
         _one(Behaviour(3.0, exit_code=1)), ack=Fate.TOKEN_GONE, fail=Fate.TOKEN_GONE
     ),
     "two jobs, one slot": lambda: Scenario(
-        1, [JobSpec("j1", 0.1, Behaviour(3.0)), JobSpec("j2", 0.2, Behaviour(2.0, exit_code=1))], cpu=1
+        1, (JobSpec("j1", 0.1, Behaviour(3.0)), JobSpec("j2", 0.2, Behaviour(2.0, exit_code=1))), cpu=1
     ),
 }

@@ -1,5 +1,7 @@
 """The daemon, or the whole machine, ends before and after every append and every effect; then it starts again."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.simulation.crash import CrashKind
@@ -10,10 +12,7 @@ _SHORT = ("success with artifacts", "inputs fail once", "cancelled while it runs
 
 
 def _crashed(name, crashes, downtime_s):
-    scenario = SCRIPTS[name]()
-    scenario.crashes = crashes
-    scenario.downtime_s = (downtime_s,)
-    return simulate(scenario)
+    return simulate(replace(SCRIPTS[name](), crashes=crashes, downtime_s=(downtime_s,)))
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -25,7 +24,7 @@ def test_a_crash_at_any_point_breaks_no_promise(name):
         for downtime_s in (2.0, 300.0):
             for point in range(1, len(points) + 1):
                 report = _crashed(name, {point: kind}, downtime_s)
-                crashed += report.kills + report.power_cuts
+                crashed += report.crashes.total()
     assert crashed == len(points) * 4
 
 
@@ -40,7 +39,7 @@ def test_two_crashes_at_any_two_points_break_no_promise(name):
         for second in range(first + 1, points + 1, 2):
             kinds.reverse()
             report = _crashed(name, {first: kinds[0], second: kinds[1]}, 2.0)
-            crashed += report.kills + report.power_cuts
+            crashed += report.crashes.total()
     assert crashed > first_points
 
 

@@ -2,30 +2,21 @@
 
 import pytest
 
+from tests.simulation.scenario import Act, JobSpec, Scenario
 from tests.simulation.worksite import Behaviour
-from tests.simulation.world import JobSpec, Scenario, simulate
+from tests.simulation.world import simulate
+
+_FULL = Act(3.0, "the disk is full")
+_CANCEL = Act(4.0, "cancel", "j1")
 
 
-def _fill(world):
-    world.disk.full = True
-
-
-def _cancel(world):
-    world.server.cancel("j1")
-
-
-def _stop(world):
-    world.stop_asked.set()
-
-
-def _scenario(*acts):
-    filled = (3.0, "the disk is full", _fill)
-    return Scenario(1, [JobSpec("j1", 0.1, Behaviour(2000.0))], acts=[filled, *acts], fair_from_s=900.0)
+def _scenario(*acts, lasts_s=2000.0):
+    return Scenario(1, (JobSpec("j1", 0.1, Behaviour(lasts_s)),), acts=(_FULL, *acts), fair_from_s=900.0)
 
 
 @pytest.mark.parametrize(
     "acts",
-    [[(4.0, "cancel", _cancel)], [(4.0, "cancel", _cancel), (60.0, "stop", _stop)]],
+    [[_CANCEL], [_CANCEL, Act(60.0, "SIGTERM")]],
     ids=["waiting for room", "stopped meanwhile"],
 )
 def test_a_cancel_waits_for_the_disk_and_the_heartbeat_for_nothing(acts):
@@ -37,9 +28,6 @@ def test_a_cancel_waits_for_the_disk_and_the_heartbeat_for_nothing(acts):
 
 
 def test_a_run_that_ends_while_the_disk_is_full_is_delivered_when_it_is_not():
-    scenario = Scenario(
-        1, [JobSpec("j1", 0.1, Behaviour(10.0))], acts=[(3.0, "the disk is full", _fill)], fair_from_s=900.0
-    )
-    report = simulate(scenario)
+    report = simulate(_scenario(lasts_s=10.0))
     assert report.outcomes["j1", 1][0] == "result"
     assert report.lives == 1

@@ -3,6 +3,8 @@ of the daemon works on it. A power cut ends the processes and leaves what was on
 """
 
 import asyncio
+import errno
+import os
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -50,6 +52,8 @@ class Behaviour:
     artifact_missing: bool = False
     launch_fails: bool = False
     denied: bool = False
+    vanishes: bool = False
+    """Whether it ends without leaving an exit code, as when its sandbox is killed from outside."""
 
 
 @dataclass
@@ -75,17 +79,22 @@ class Machine:
         clock: VirtualClock,
         chance: random.Random,
         note: Callable[[str], None],
-        wrong: Callable[[str], None],
+        holds: Callable[[str, bool, str], None],
     ) -> None:
         self.clock = clock
         self.chance = chance
         self.note = note
-        self.wrong = wrong
+        self.holds = holds
         self.boot = 1
         self.behaviours: dict[str, Behaviour] = {}
         self.runs: dict[RunKey, Process] = {}
         self.launches: dict[RunKey, int] = {}
         self.input_tries: dict[str, int] = {}
+        self.not_allowed: set[str] = set()
+        """Jobs whose command the allowlist does not have now."""
+        self.allowed_runs: set[RunKey] = set()
+        self.no_descriptors = False
+        self.writable: Callable[[], bool] = lambda: True
         self.fair = False
 
     @property
@@ -103,16 +112,17 @@ class Machine:
     def spawn(self, run: Process, time_limit_s: float) -> None:
         key = run.key
         self.launches[key] = self.launches.get(key, 0) + 1
-        if self.launches[key] > 1:
-            self.wrong(f"{key} was launched {self.launches[key]} times")
-        if others := self.alive(key[0]):
-            self.wrong(f"{key} starts while {[other.key for other in others]} still lives")
+        self.holds("one-launch", self.launches[key] == 1, f"{key} was launched {self.launches[key]} times")
+        self.holds("allowed", key in self.allowed_runs, f"{key} starts, and no allowlist ever allowed it")
+        others = [other.key for other in self.alive(key[0])]
+        self.holds("one-process", not others, f"{key} starts while {others} still lives")
         run.alive = True
         self.note(f"process {key} starts")
         loop = asyncio.get_running_loop()
         how = run.behaviour
         if not how.hangs:
             code = how.exit_code if how.signal is None else 128 + how.signal
+            code = None if how.vanishes else code
             run.timers.append(loop.call_later(how.duration_s, self.end, run, code))
         # The sandbox's own timer, a little after the daemon's.
         run.timers.append(loop.call_later(time_limit_s + 5.0, self.end, run, None))
@@ -127,10 +137,12 @@ class Machine:
         run.ended.set()
 
     def power_cut(self) -> None:
-        """Everything that runs is gone; some of what was just written, too."""
-        for run in self.runs.values():
+        """Everything that runs is gone; some lock and status files that were just written, too."""
+        for key, run in list(self.runs.items()):
             if run.alive:
                 self.end(run, None)
+                if self.chance.random() < 0.5:
+                    del self.runs[key]
         self.boot += 1
         self.clock.booted_s = self.clock.now_s()
 
@@ -158,9 +170,11 @@ class Site:
         await self._life.check()
         self._check(name, job)
         await self._life.point(f"before {name} {job.job_id}/{job.attempt}")
+        if self._machine.no_descriptors:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if not self._machine.fair and self._machine.chance.random() < self._defects:
             raise OSError(5, f"the disk fails during {name}")
-        return self._machine.behaviours[job.job_id]
+        return self._machine.behaviours.get(job.job_id, Behaviour())
 
     async def _end(self, name: str, job: Job) -> None:
         await self._life.point(f"after {name} {job.job_id}/{job.attempt}")
@@ -172,8 +186,10 @@ class Site:
         how = await self._begin("prepare", job)
         await asyncio.sleep(self._machine.chance.uniform(0.01, 0.5))
         await self._end("prepare", job)
-        if how.denied:
+        if how.denied or job.job_id in self._machine.not_allowed:
             return PrepFailed(Failure(ErrorCode.DENY, "the command is not allowed"), *self._roll())
+        if not self._machine.writable():
+            return PrepFailed(Failure(ErrorCode.NORESOURCE, "the workspace can't be made"), *self._roll())
         wanted = job.manifest.get("secret_names") or ()
         if set(wanted) - set(self.secrets.get(key_of(job), {})):
             return PrepFailed(Failure(ErrorCode.NORESOURCE, "the secrets are gone"), *self._roll())
@@ -181,6 +197,7 @@ class Site:
         if how.input_permanent or tries <= how.input_failures:
             failure = Failure(ErrorCode.INPUT, "input1: not fetched", permanent=how.input_permanent)
             return PrepFailed(failure, *self._roll())
+        self._machine.allowed_runs.add((job.job_id, job.attempt, job.run))
         name = f"{job.job_id}@{job.attempt}/run-{job.run}.lock"
         limit_s = float(job.manifest.get("timeout_s") or 3600.0)
         return PrepDone(self._machine.boot_id, name, None, "/usr/bin/true", "0" * 64, limit_s, 1024, 1024)
@@ -189,13 +206,15 @@ class Site:
         how = await self._begin("look" if only_look else "launch", job)
         key = (job.job_id, job.attempt, job.run)
         run = self._machine.runs.get(key)
+        assert job.intent is not None
         if run is not None:
             return LaunchSucceeded(None, run.started_ns, run.started_boot_ns)
+        if job.intent.boot_id != self._machine.boot_id:
+            return LaunchSucceeded(None, self._machine.clock.now_ns(), self._machine.clock.boot_ns())
         if only_look:
             return LaunchFailed(Failure(ErrorCode.CANCELLED, "stopped before it was started"))
-        if how.launch_fails:
+        if how.launch_fails or not self._machine.writable():
             return LaunchFailed(Failure(ErrorCode.INTERNAL, "the run could not be started"))
-        assert job.intent is not None
         run = self._machine.lock(key, how)
         await self._life.point(f"between lock and spawn {job.job_id}/{job.attempt}")
         self._machine.spawn(run, job.intent.time_limit_s)
@@ -261,7 +280,10 @@ class Site:
     def _run(self, job: Job) -> Process:
         key = (job.job_id, job.attempt, job.run)
         run = self._machine.runs.get(key)
-        assert run is not None, f"{key} has no lock file"
+        if run is None:  # a power cut took its files: lost, as one that was cut off before the spawn
+            assert job.intent is not None
+            assert job.intent.boot_id != self._machine.boot_id, f"{key}: no lock file"
+            run = Process(key, Behaviour(), 0, 0, boot=0)
         if not run.alive:
             run.ended.set()  # a launch that was cut off before the spawn
         return run

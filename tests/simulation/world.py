@@ -2,83 +2,41 @@
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fsm_miner.supervisor import Supervisor
 from states.admission import Capacity, Card
-from tests.simulation.coordinator import Client, Habits, Server
+from tests.simulation.acts import ACTS, OLDER
+from tests.simulation.client import Client, Post
+from tests.simulation.coordinator import Server
 from tests.simulation.crash import CrashKind, Life, Points
 from tests.simulation.disk import Disk, DiskJournal
 from tests.simulation.network import Network
-from tests.simulation.node import HEARTBEAT_S, Node
-from tests.simulation.promises import SECRET, Promises
+from tests.simulation.node import HEARTBEAT_S, OUTBOX_MAX, RUNS, Node, policy
+from tests.simulation.promises import Promises
+from tests.simulation.scenario import Act, Scenario, written
 from tests.simulation.virtual_time import VirtualClock, run
-from tests.simulation.worksite import Behaviour, Machine, Site
+from tests.simulation.worksite import Machine, Site
 
-__all__ = ["Act", "BrokenPromise", "JobSpec", "Report", "Scenario", "World", "simulate"]
+__all__ = ["BrokenPromise", "Report", "World", "simulate"]
 
 _SILENCE_S_MAX = 200.0  # the largest backoff, a time-out, a Retry-After
 _CALLS_A_MINUTE_MAX = 120
-_LOOK_EVERY_S = 5.0
+_LOOK_EVERY_S = 15.0
+_LINES_TOLD = 200
 
 
 class BrokenPromise(AssertionError):
-    """Something that must always hold did not."""
+    """Something that must always hold did not. `name` is the promise's, in `promises.PROMISES`."""
 
-
-@dataclass(frozen=True)
-class JobSpec:
-    """A job, and when it is submitted."""
-
-    job_id: str
-    at_s: float
-    behaviour: Behaviour
-    gpu_mb: int | None = None
-    artifacts: bool = False
-    secret: bool = False
-    timeout_s: float = 3600.0
-
-    def manifest(self) -> dict[str, Any]:
-        made: dict[str, Any] = {
-            "job_id": self.job_id,
-            "runner": "cli",
-            "command": "true",
-            "timeout_s": self.timeout_s,
-        }
-        if self.gpu_mb is not None:
-            made["requirements"] = {"gpu": True, "vram_mb": self.gpu_mb}
-        if self.artifacts:
-            made["artifacts"] = [{"path": "out.txt", "type": "text/plain"}]
-        if self.secret:
-            made["secrets"] = {"TOKEN": SECRET}
-        return made
-
-
-Act = Callable[["World"], None]
-
-
-@dataclass
-class Scenario:
-    """Everything that a run depends on. `acts`: (when, what it is called, what happens)."""
-
-    seed: int
-    jobs: list[JobSpec]
-    habits: Habits = field(default_factory=Habits)
-    acts: list[tuple[float, str, Act]] = field(default_factory=list)
-    network: Callable[[Network], None] = lambda network: None
-    crashes: Mapping[int, CrashKind] = field(default_factory=dict)
-    downtime_s: tuple[float, ...] = (2.0,)
-    fair_from_s: float = 0.0
-    ends_within_s: float = 4 * 3600.0
-    cpu: int = 2
-    gpu: int = 1
-    cards_mb: tuple[int, ...] = (16000,)
-    defects: float = 0.0
-    ambiguous_appends: frozenset[int] = frozenset()
-    supervisor: type[Supervisor] = Supervisor
+    def __init__(self, name: str, what: str, scenario: Scenario, history: list[str]) -> None:
+        self.name = name
+        self.what = what
+        self.scenario = scenario
+        self.history = history
+        lines = [written(scenario), *history[-_LINES_TOLD:]]
+        super().__init__("\n".join([*lines, f"BROKEN: {name}: {what}"]))
 
 
 @dataclass
@@ -87,11 +45,11 @@ class Report:
 
     simulated_s: float = 0.0
     lives: int = 0
-    kills: int = 0
-    power_cuts: int = 0
     stops: int = 0
-    checked: int = 0
     jobs: int = 0
+    crashes: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    checked: Counter[str] = field(default_factory=Counter)
     points: list[str] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
     outcomes: dict[Any, Any] = field(default_factory=dict)
@@ -102,29 +60,38 @@ class World:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.chance = random.Random(scenario.seed)
         self.report = Report()
         self.clock = VirtualClock()
-        self.problems: list[str] = []
+        self.broken: BrokenPromise | None = None
         self.failed = asyncio.Event()
         self.stop_asked = asyncio.Event()
-        self.capacity = Capacity(
-            scenario.cpu,
-            scenario.gpu,
-            tuple(Card(f"GPU-{n}", mb, mb) for n, mb in enumerate(scenario.cards_mb)),
-        )
+        self.acting: Act | None = None
+        cards = tuple(Card(f"GPU-{n}", mb, mb) for n, mb in enumerate(scenario.cards_mb))
+        self.capacity = Capacity(scenario.cpu, scenario.gpu, cards)
+        # What the operator wrote into the configuration, and the next start reads.
         self.next_capacity: Capacity | None = None
+        self.next_runs = RUNS
+        self.next_backoff_s: float | None = None
+
         self.promises = Promises(lambda: self.capacity, self.wrong)
+        holds = self.promises.holds
+        seed = scenario.seed
         self.server = self.promises.server = Server(
-            scenario.habits, random.Random(scenario.seed + 1), self.note, self.wrong
+            scenario.habits, random.Random(seed + 1), self.note, self.fault, holds
         )
-        self.machine = self.promises.machine = Machine(
-            self.clock, random.Random(scenario.seed + 2), self.note, self.wrong
+        self.machine = self.promises.machine = Machine(self.clock, random.Random(seed + 2), self.note, holds)
+        self.network = Network(
+            random.Random(seed + 3),
+            scenario.loss,
+            scenario.latency_s,
+            scenario.late_s,
+            outages=scenario.outages,
+            script=scenario.fates,
         )
-        self.network = Network(random.Random(scenario.seed + 3))
-        scenario.network(self.network)
-        self.disk = Disk(self.clock.now_ns, self.promises.written)
+        self.post = Post(self.server)
+        self.disk = Disk(self.clock.now_ns, self.promises.written, random.Random(seed + 4), self._disk_failed)
         self.disk.ambiguous = set(scenario.ambiguous_appends)
+        self.machine.writable = lambda: self.disk.writable
         self.points = Points(scenario.crashes)
         self.life: Life
         self.node: Node
@@ -137,19 +104,26 @@ class World:
     def note(self, line: str) -> None:
         self.report.history.append(f"{self.clock.now_s():12.3f}  {line}")
 
-    def wrong(self, what: str) -> None:
-        self.note(f"BROKEN: {what}")
-        self.problems.append(what)
-        self.failed.set()
+    def fault(self, kind: str) -> None:
+        self.report.faults[kind] += 1
+
+    def _disk_failed(self, what: str) -> None:
+        self.fault(f"disk: {what}")
+
+    def wrong(self, name: str, what: str) -> None:
+        if self.broken is None:
+            self.broken = BrokenPromise(name, what, self.scenario, self.report.history)
+            self.failed.set()
 
     def _trouble(self, event: str, message: str, error: BaseException | None) -> None:
         self.note(f"trouble: {event}: {message}")
         injected = isinstance(error, OSError) and event == "effect_failed"
-        expected = event == "journal_unavailable" or (
-            event == "append_conflict" and bool(self.scenario.ambiguous_appends)
+        expected = event in {"journal_unavailable", "not_now"} or (
+            event == "append_conflict" and self.disk.kept_though_failed > 0
         )
-        if not injected and not expected:
-            self.wrong(f"{event}: {message}")
+        if injected:
+            self.fault("machine: an I/O error in an effect")
+        self.promises.holds("no-defect", injected or expected, f"{event}: {message}")
 
     def _called(self, name: str, key: tuple[str, int] | None) -> None:
         self.promises.call(name, key)
@@ -158,49 +132,76 @@ class World:
         recent.append(now_s)
         while recent[0] < now_s - 60.0:
             recent.popleft()
-        self.promises.holds(
-            len(recent) <= _CALLS_A_MINUTE_MAX, f"a storm: {len(recent)} {name} calls within a minute"
-        )
+        few = len(recent) <= _CALLS_A_MINUTE_MAX
+        self.promises.holds("no-storm", few, f"{len(recent)} {name} calls within a minute")
+        under_way = self.client.delivering
+        if name in {"result", "fail"}:
+            few = len(under_way) <= OUTBOX_MAX
+            self.promises.holds("few-deliveries", few, f"{len(under_way)} deliveries at once: {under_way}")
+        if name == "pull":
+            why_not = self.node.why_not()
+            self.promises.holds("held-back", why_not is None, f"a pull, though {why_not}")
 
     # Living.
 
     async def run(self) -> Report:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: self.wrong(f"unhandled: {context}"))
+        loop.set_exception_handler(lambda _, context: self.wrong("no-defect", f"unhandled: {context}"))
         for spec in self.scenario.jobs:
             self.machine.behaviours[spec.job_id] = spec.behaviour
             loop.call_later(spec.at_s, self.server.submit, spec.manifest())
-        for at_s, label, act in self.scenario.acts:
-            loop.call_later(at_s, self._act, label, act)
-        loop.call_later(self.scenario.fair_from_s, self.make_fair)
+        for act in self.scenario.acts:
+            if act.what == OLDER:
+                loop.call_later(max(0.0, act.at_s - 60.0 * act.about), self.server.back_up, act)
+            loop.call_later(act.at_s, self._act, act)
+        loop.call_later(self.scenario.fair_from_s + 0.001, self.make_fair)  # after any act of that time
         downtimes = iter(self.scenario.downtime_s * 1000)
         try:
             while not await self._live():  # noqa: ASYNC110 - virtual time
                 await asyncio.sleep(next(downtimes))
-            self.promises.finished(self.disk.memory.read)
-            self._leftovers()
+            self._finish()
         finally:
             await self._bury()
+        self._sum_up()
+        if self.broken is not None:
+            raise self.broken
+        return self.report
+
+    def _finish(self) -> None:
+        """Look at the end: what is still under way arrives, and changes nothing."""
+        if self.broken is not None:
+            return
+        self.promises.finished(self.disk.memory.read, doubtful=self.disk.kept_though_failed > 0)
+        held = list(self.node.site.secrets)
+        self.promises.holds("secrets", not held, f"secrets of jobs that are over stay in memory: {held}")
+        outcomes = dict(self.server.memory.outcomes)
+        self.post.all_arrives()
+        after = self.server.memory.outcomes
+        self.promises.holds("late-mail", outcomes == after, f"{outcomes} have become {after}")
+
+    def _sum_up(self) -> None:
         self.report.simulated_s = self.clock.now_s()
         self.report.checked = self.promises.checked
         self.report.jobs = len(self.scenario.jobs)
         self.report.points = self.points.names
-        self.report.outcomes = dict(self.server.outcomes)
-        if self.problems:
-            raise BrokenPromise(self._story())
-        return self.report
+        self.report.outcomes = dict(self.server.memory.outcomes)
 
     def make_fair(self) -> None:
-        """From now on nothing fails any more, and the coordinator hands out each job once."""
+        """From now on nothing fails any more, and the coordinator means what it says."""
         self.network.fair = self.machine.fair = True
-        self.server.habits.offer_again = 0.0
-        self.disk.full = False
+        self.server.habits = replace(
+            self.server.habits, offer_again=0.0, fickle=0.0, garbage=0.0, token_lies=False
+        )
+        self.disk.trouble, self.disk.slow_s = None, 0.0
         self.disk.ambiguous.clear()
+        self.machine.no_descriptors = False
         self.note("the world is fair")
 
-    def _act(self, label: str, act: Act) -> None:
-        self.note(label)
-        act(self)
+    def _act(self, act: Act) -> None:
+        self.note(str(act))
+        self.fault(f"act: {act.what}")
+        self.acting = act
+        ACTS[act.what](self, act.about)
 
     async def _live(self) -> bool:
         """One life of the daemon. Returns True when everything is over."""
@@ -210,23 +211,24 @@ class World:
         self.note(f"life {self.report.lives} starts")
         life = self.life = Life(self.report.lives, self.points)
         self._alive_since_s = self.clock.now_s()
-        client = self.client = Client(self.server, self.network, life, self._called)
-        site = Site(self.machine, life, self.promises.effect, defects=self.scenario.defects)
+        client = self.client = Client(self.server, self.network, self.post, life, self._called, self.fault)
+        self.promises.runs_max = max(self.promises.runs_max, self.next_runs)
         self.node = Node(
             self.disk,
             DiskJournal(self.disk, life),
             client,
-            site,
+            Site(self.machine, life, self.promises.effect, defects=self.scenario.defects),
             self.promises,
             self._trouble,
+            policy=policy(self.next_runs, self.next_backoff_s),
             capacity=lambda: self.capacity,
             clock=self.clock,
             chance=random.Random(self.scenario.seed + 1000 * life.number),
             long_poll_s=self.scenario.habits.long_poll_s,
-            supervisor=self.scenario.supervisor,
+            parts=self.scenario.parts,
         )
-        for problem in self.node.recovered.unreadable:
-            self.wrong(f"unreadable: {problem}")
+        unreadable = self.node.recovered.unreadable
+        self.promises.holds("starts", not unreadable, f"unreadable: {unreadable}")
         for found in self.node.recovered.unfinished:
             self.promises.stepped(found.job)
         self.node.start()
@@ -254,34 +256,35 @@ class World:
     def _over(self) -> bool:
         """Look around: whether loops go on, and whether all is over."""
         now_s = self.clock.now_s()
-        if (broken := self.node.broken_loop()) is not None:
-            self.wrong(broken)
+        broken = self.node.broken_loop()
+        self.promises.holds("loops", broken is None, str(broken))
         if self.client.settled and self.server.authorised(self.client.token):
             self._goes_on("heartbeat", now_s)
-        allowed_s = self.scenario.fair_from_s + self.scenario.ends_within_s
-        if now_s > allowed_s:
-            states = [(job.job_id, job.attempt, str(job.state)) for job in self.node.supervisor.jobs()]
-            self.wrong(f"not over in time: the node has {states}, waiting are {self.server.waiting}")
-        submitted = all(spec.at_s <= now_s for spec in self.scenario.jobs)
-        idle = not self.node.supervisor.jobs() and not self.server.waiting
-        acted = all(at_s <= now_s for at_s, _, _ in self.scenario.acts)
-        return submitted and idle and acted and self.network.fair and now_s > self.scenario.fair_from_s
+        scenario = self.scenario
+        states = [(job.job_id, job.attempt, str(job.state)) for job in self.node.supervisor.jobs()]
+        waiting = self.server.waiting
+        late = now_s > scenario.fair_from_s + scenario.ends_within_s
+        self.promises.holds(
+            "ends", not late, f"not over in time: the node has {states}, waiting are {waiting}"
+        )
+        submitted = all(spec.at_s <= now_s for spec in scenario.jobs)
+        acted = all(act.at_s <= now_s for act in scenario.acts)
+        fair = self.network.fair and now_s > scenario.fair_from_s
+        return late or (submitted and acted and fair and not states and not waiting)
 
     def _goes_on(self, name: str, now_s: float) -> None:
         calls = self._calls.get(name)
         last_s = max(self._alive_since_s, calls[-1] if calls else 0.0)
         silent_s = now_s - last_s
-        self.promises.holds(
-            silent_s <= _SILENCE_S_MAX + HEARTBEAT_S, f"no {name} for {silent_s:.0f} s, though registered"
-        )
+        heard = silent_s <= _SILENCE_S_MAX + HEARTBEAT_S
+        self.promises.holds("loops", heard, f"no {name} for {silent_s:.0f} s, though registered")
 
     async def _die(self, life: Life) -> None:
         self.note(f"{life.crash} after point {self.points.count}")
+        assert life.crash is not None
+        self.report.crashes[life.crash] += 1
         if life.crash is CrashKind.POWER_CUT:
-            self.report.power_cuts += 1
             self.machine.power_cut()
-        else:
-            self.report.kills += 1
         await self._bury()
 
     async def _stop(self, life: Life) -> None:
@@ -290,10 +293,11 @@ class World:
         stopping = asyncio.create_task(self.node.stop())
         crashed = asyncio.create_task(life.crashed.wait())
         await asyncio.wait({stopping, crashed}, timeout=300.0, return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.done() and not crashed.done():
-            self.wrong("the daemon does not stop")
-        elif stopping.done() and not stopping.cancelled() and stopping.exception() is not None:
-            self.wrong(f"stop failed: {stopping.exception()!r}")
+        ended = stopping.done() or crashed.done()
+        self.promises.holds("stops", ended, "the daemon does not stop")
+        if stopping.done() and not stopping.cancelled():
+            error = stopping.exception()
+            self.promises.holds("stops", error is None, f"stop failed: {error!r}")
         if crashed.done():
             await self._die(life)
         life.alive = False
@@ -308,27 +312,12 @@ class World:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _leftovers(self) -> None:
-        held = list(self.node.site.secrets)
-        self.promises.holds(not held, f"secrets of jobs that are over stay in memory: {held}")
-
-    def _story(self) -> str:
-        scenario = self.scenario
-        return "\n".join(
-            [
-                f"seed {scenario.seed}, crashes {dict(scenario.crashes)}, {scenario.habits}",
-                *[f"  {spec}" for spec in scenario.jobs],
-                *self.report.history[-200:],
-                *[f"BROKEN: {problem}" for problem in self.problems],
-            ]
-        )
-
 
 def simulate(scenario: Scenario) -> Report:
     """Run a scenario in virtual time.
 
     Raises:
-        BrokenPromise: with the seed, the history and what was broken.
+        BrokenPromise: with the scenario as data, the history, and what was broken.
 
     """
 

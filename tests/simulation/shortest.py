@@ -1,0 +1,121 @@
+"""From a history that breaks a promise to the shortest that still breaks the same one.
+
+Hypothesis shrinks what it drew itself. A seed's scenario was drawn by other dice, so it is shortened here: leave
+out whatever can be left out, and make as usual whatever can be as usual, for as long as the same promise breaks.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+from tests.simulation.acts import ON_A_JOB
+from tests.simulation.scenario import Habits, JobSpec, Scenario
+from tests.simulation.worksite import Behaviour
+from tests.simulation.world import BrokenPromise, simulate
+
+__all__ = ["shortest"]
+
+TRIES_MAX = 400
+_LISTS = ("jobs", "acts", "outages", "fates", "crashes", "ambiguous_appends", "downtime_s", "cards_mb")
+_OTHER_DICE = (1, 2)
+_NUMBERS = ("loss", "late_s", "latency_s", "defects", "cpu", "gpu", "downtime_s")
+_ENDS_WITHIN_S_MIN = 4 * 3600.0
+_ROUND_S = (0.0, 1.0, 10.0, 100.0, 1000.0, 4 * 3600.0)
+
+
+def shortest(broken: BrokenPromise, tries_max: int = TRIES_MAX) -> BrokenPromise:
+    """Return the shortest scenario that was found, as the promise that it breaks."""
+    tries = 0
+    went_on = True
+    while went_on:
+        went_on = False
+        for shorter in _shorter(broken.scenario):
+            if tries >= tries_max:
+                return broken
+            tries += 1
+            if (found := _breaks(shorter, broken.name)) is not None:
+                broken, went_on = found, True
+                break
+    return broken
+
+
+def _breaks(scenario: Scenario, name: str) -> BrokenPromise | None:
+    """Try with the same dice, and with others: with less to roll for, the same ones fall otherwise."""
+    for seed in (scenario.seed, *_OTHER_DICE):
+        try:
+            simulate(replace(scenario, seed=seed))
+        except BrokenPromise as broken:
+            if broken.name == name:
+                return broken
+    return None
+
+
+def _shorter(scenario: Scenario) -> Iterator[Scenario]:
+    """Yield scenarios with less in them, the greatest steps first."""
+    for name in ("ends_within_s", "fair_from_s"):
+        for less in _rounder(getattr(scenario, name)):
+            if name != "ends_within_s" or less >= _ENDS_WITHIN_S_MIN:
+                yield replace(scenario, **{name: less})
+    for name in _LISTS:
+        for fewer in _fewer(getattr(scenario, name)):
+            if name != "jobs" or fewer:
+                yield _without_strangers(replace(scenario, **{name: fewer}))
+    usual = Scenario(scenario.seed, ())
+    for name in _NUMBERS:
+        if getattr(scenario, name) != getattr(usual, name):
+            yield replace(scenario, **{name: getattr(usual, name)})
+    yield from (replace(scenario, habits=habits) for habits in _plainer(scenario.habits, Habits()))
+    for number, job in enumerate(scenario.jobs):
+        yield from (_with(scenario, "jobs", number, plain) for plain in _plainer_job(job))
+    for number, act in enumerate(scenario.acts):
+        for at_s in _rounder(act.at_s):
+            yield _with(scenario, "acts", number, replace(act, at_s=at_s))
+
+
+def _plainer_job(job: JobSpec) -> Iterator[JobSpec]:
+    yield from _plainer(job, JobSpec(job.job_id, job.at_s))
+    yield from (replace(job, behaviour=plain) for plain in _plainer(job.behaviour, Behaviour()))
+    yield from (replace(job, at_s=at_s) for at_s in _rounder(job.at_s))
+
+
+def _fewer(some: Any) -> Iterator[Any]:
+    """Yield nothing of it, halves of it, and all but one."""
+    if not some:
+        return
+    items = (
+        list(some.items())
+        if isinstance(some, dict)
+        else sorted(some)
+        if isinstance(some, frozenset)
+        else list(some)
+    )
+    kind: Callable[[Any], Any] = type(some)
+    half = len(items) // 2
+    parts = [[], items[:half], items[half:]] if half > 1 else [[]]
+    parts += [items[:n] + items[n + 1 :] for n in range(len(items))] if len(items) > 1 else []
+    yield from (kind(part) for part in parts)
+
+
+def _plainer(value: Any, usual: Any) -> Iterator[Any]:
+    """Yield the value as usual, then with one field as usual."""
+    unusual = [one.name for one in fields(value) if getattr(value, one.name) != getattr(usual, one.name)]
+    if len(unusual) > 1:
+        yield usual
+    yield from (replace(value, **{name: getattr(usual, name)}) for name in unusual)
+
+
+def _rounder(at_s: float) -> Iterator[float]:
+    yield from (less for less in (*_ROUND_S, float(round(at_s)), round(at_s, 1)) if less < at_s)
+
+
+def _with(scenario: Scenario, name: str, number: int, value: Any) -> Scenario:
+    values = list(getattr(scenario, name))
+    values[number] = value
+    return replace(scenario, **{name: tuple(values)})
+
+
+def _without_strangers(scenario: Scenario) -> Scenario:
+    """Leave out what is about jobs that were left out; never no downtime."""
+    known = {job.job_id for job in scenario.jobs}
+    acts = tuple(act for act in scenario.acts if act.what not in ON_A_JOB or act.about in known)
+    return replace(scenario, acts=acts, downtime_s=scenario.downtime_s or (2.0,))
