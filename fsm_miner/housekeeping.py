@@ -45,8 +45,8 @@ class Housekeeping:
         self._finished: dict[StreamKey, Finished] = {one.key: one for one in finished}
         self._clock = clock
         self._log = log
-        self.trouble: str | None = None
-        """Why the last sweep could not do all of its work; None if it did."""
+        self.troubles: tuple[str, ...] = ()
+        """Why the last sweep could not do all of its work; empty if it did."""
 
     def add(self, finished: Finished) -> None:
         """Note that a job is over."""
@@ -58,14 +58,14 @@ class Housekeeping:
             try:
                 await self._sweep()
             except (OSError, JournalError) as error:
-                if self.trouble is None:
+                if not self.troubles:
                     self._log.warning("sweep_failed", problem=str(error))
-                self.trouble = f"housekeeping: {error}"
+                self.troubles = (f"housekeeping: {error}",)
             else:
-                if self.trouble is not None:
+                if self.troubles:
                     self._log.info("sweep_goes_on")
-                self.trouble = None
-            await self._clock.sleep(_SWEEP_EVERY_S if self.trouble is None else _SWEEP_AGAIN_S)
+                self.troubles = ()
+            await self._clock.sleep(_SWEEP_AGAIN_S if self.troubles else _SWEEP_EVERY_S)
 
     async def _sweep(self) -> None:
         for problem in await empty_trash(self._root):

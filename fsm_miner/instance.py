@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -68,8 +69,9 @@ class Instance:
         os.pwrite(self._fd, text, 0)
 
     def close(self) -> None:
-        """Let go."""
-        os.ftruncate(self._fd, 0)
+        """Let go. What the file says is of no meaning without the lock, so a disk that refuses does not matter."""
+        with suppress(OSError):
+            os.ftruncate(self._fd, 0)
         os.close(self._fd)
 
 

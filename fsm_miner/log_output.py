@@ -85,7 +85,7 @@ class LogFile:
     def _lose(self, error: OSError) -> None:
         self.dropped += 1
         self._outage += 1
-        self.trouble = f"{self._path}: the log can't be written: {error.strerror}; lines are lost until it can: make space"
+        self.trouble = f"{self._path}: the log can't be written: {error.strerror}: lines are lost; make space"
         if self._outage == 1:
             self._failing(
                 f"cannot write the log {self._path}: {error.strerror}; lines are lost until it works"
@@ -121,10 +121,19 @@ class LogFile:
             try:
                 written = os.write(fd, left)
             except OSError:
-                self._torn = self._torn or len(left) < whole
+                self._take_back(fd, whole - len(left))
                 raise
             left = left[written:]
         self._torn = False
+
+    def _take_back(self, fd: int, written: int) -> None:
+        """Remove the beginning of a line that could not be finished: nobody else appends to this file."""
+        if not written:
+            return
+        try:
+            os.ftruncate(fd, max(os.fstat(fd).st_size - written, 0))
+        except OSError:
+            self._torn = True
 
     def _close_fd(self) -> None:
         if self._fd is not None:

@@ -140,12 +140,15 @@ class Node:
         watermark = self._config.outbox.pause_pull_at
         if watermark is not None and waiting >= watermark:
             return f"{waiting} outcomes wait for the coordinator to take them; outbox.pause_pull_at is {watermark}"
+        unfit = self._premises()
+        if unfit is not None:
+            return unfit
         lack = next(iter(supervisor.lacks.values()), None)
         if lack is not None:
             return f"the node lacks something to go on with a job: {lack}"
         if not self._ready_runners():
             return "no allowlist rule is in force, so no command may run: see runners.cli.allowlist_files"
-        return self._premises()
+        return None
 
     def _ready_runners(self) -> tuple[str, ...]:
         """Return the runners that could run something now: without a rule, every command would only be refused."""

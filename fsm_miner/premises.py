@@ -27,7 +27,7 @@ _MIB = 1024 * 1024
 _EVERY_S = 2.0
 _EVERY_S_IN_TROUBLE = 1.0
 # Most of what keeps a disk from taking anything shows without writing to it; the rest is looked for less often.
-_WRITES_EVERY = 10
+_WRITES_EVERY = 5
 _PROBE_BYTES = bytes(4096)
 _SPARE_DESCRIPTORS = 16
 
@@ -66,7 +66,6 @@ class Premises:
         config: Config,
         log_state: LogState,
         own_files: Sequence[Callable[[], Awaitable[str | None]]],
-        changed: Callable[[], None],
         *,
         clock: Clock,
         log: Log,
@@ -78,7 +77,6 @@ class Premises:
             log_state: the log file's state.
             own_files: each says what is wrong with a file that the daemon holds open, and mends it if it can; what
                 it says is a reason to take no job.
-            changed: called in the event loop when what was found has changed.
             clock: for waiting.
             log: gets what changed.
 
@@ -88,7 +86,8 @@ class Premises:
         self._keep_mb = config.resources.disk_reserve_mb
         self._log_state = log_state
         self._own_files = tuple(own_files)
-        self._changed = changed
+        self.on_change: Callable[[], object] | None = None
+        """Called in the event loop when what was found has changed."""
         self._clock = clock
         self._log = log
         self._looks = 0
@@ -112,8 +111,8 @@ class Premises:
             self._log.error("premises_trouble", problem=problem)
         for problem in gone:
             self._log.info("premises_recovered", problem=problem)
-        if news or gone:
-            self._changed()
+        if (news or gone) and self.on_change is not None:
+            self.on_change()
 
     def why_not_pull(self) -> str | None:
         """Say why no job should be taken; what is cheap to see is looked at anew."""
@@ -175,7 +174,7 @@ def unwritable(folder: Path) -> str | None:
         return (
             None
             if is_shortage(error)
-            else f"{folder}: {error.strerror}: see its owner, its mode and the disk"
+            else f"{folder}: {error.strerror}: see its mode, and dmesg for the disk's errors"
         )
     return None
 

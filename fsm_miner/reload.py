@@ -43,7 +43,7 @@ class AllowlistWatch:
         self,
         entries: Sequence[str],
         log: Log,
-        on_change: Callable[[Loaded], None] | None = None,
+        on_change: Callable[[Loaded], object] | None = None,
         poll_s: float = POLL_S,
     ) -> None:
         """Read the files for the first time.
@@ -57,7 +57,8 @@ class AllowlistWatch:
         """
         self._entries = tuple(entries)
         self._log = log
-        self._on_change = on_change
+        self.on_change = on_change
+        """Called with the new state after each change."""
         self._poll_s = poll_s
         self._loaded = Loaded(Allowlist(), (), ())
         self.refresh()
@@ -82,8 +83,8 @@ class AllowlistWatch:
             return before.allowlist
         self._loaded = after
         self._tell(before, after)
-        if self._on_change is not None:
-            self._on_change(after)
+        if self.on_change is not None:
+            self.on_change(after)
         return after.allowlist
 
     async def run(self) -> None:

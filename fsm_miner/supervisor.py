@@ -264,10 +264,9 @@ class Supervisor:
 
     async def _not_now(self, live: _Live, lack: str) -> None:
         """Leave the job as it is, and do the same again a little later."""
-        key = key_of(live.job)
-        if key not in self.lacks:
+        if key_of(live.job) not in self.lacks:
             self._observer.trouble("not_now", live.job, lack)
-        self.lacks[key] = lack
+        self.lacks[key_of(live.job)] = lack
         await self._clock.sleep(_PAUSE_AFTER_DEFECT_S)
         if live.task is asyncio.current_task():
             live.task = None

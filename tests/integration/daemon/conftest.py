@@ -5,6 +5,7 @@ import os
 import pytest
 
 from runners.host import HostProblems, probe_host
+from tests.integration.daemon import small_disks
 from tests.integration.daemon.rig import Rig, end_all
 
 
@@ -56,5 +57,14 @@ def rigs(tmp_path):
 def shared_rigs(tmp_path_factory):
     """Make rigs that the tests of one file share."""
     made = _Rigs(tmp_path_factory.mktemp("shared"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def disks(tmp_path):
+    """Make small disks for one test. Name it before `rigs`: what works on a disk must end first."""
+    small_disks.need("mkfs.ext4")
+    made = small_disks.Disks(tmp_path)
     yield made
     made.close()
