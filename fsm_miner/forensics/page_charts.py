@@ -199,9 +199,13 @@ def _shape(line: Line, window: Window, top: float) -> Html:
 
 
 def _thinned(line: Line, window: Window) -> Line:
-    """Return what of a line is in the window, with a point beyond each edge; of many points those that stand out."""
-    first = max(bisect_left(line, window.start_ns, key=_time) - 1, 0)
-    shown = line[first : bisect_right(line, window.end_ns, key=_time) + 1]
+    """Return what of a line is in the window, up to its edges; of many points those that stand out."""
+    first, last = bisect_left(line, window.start_ns, key=_time), bisect_right(line, window.end_ns, key=_time)
+    shown = line[first:last]
+    if 0 < first < len(line):
+        shown = [_between(line[first - 1], line[first], window.start_ns), *shown]
+    if 0 < last < len(line):
+        shown = [*shown, _between(line[last - 1], line[last], window.end_ns)]
     every = -(-len(shown) // _POINTS_MAX)
     if every <= 1:
         return shown
@@ -211,6 +215,11 @@ def _thinned(line: Line, window: Window) -> Line:
         low, high = min(part, key=_value), max(part, key=_value)
         found += sorted({low, high})
     return found
+
+
+def _between(before: tuple[int, float], after: tuple[int, float], at_ns: int) -> tuple[int, float]:
+    share = (at_ns - before[0]) / max(after[0] - before[0], 1)
+    return at_ns, before[1] + share * (after[1] - before[1])
 
 
 def _time(point: tuple[int, float]) -> int:

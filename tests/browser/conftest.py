@@ -1,0 +1,88 @@
+"""A real browser that reaches nobody: Debian's chromium, headless, with a profile of its own that is thrown away."""
+
+import os
+import shutil
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from fsm_miner.forensics.page import render
+from tests.support.forensic_cases import CASES
+
+# Besides what playwright itself turns off. No name resolves: what the page might ask for, it would not get.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = shutil.which("chromium")
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("chromium is missing: apt install chromium")
+        pytest.skip("chromium is missing: apt install chromium")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory):
+    """Return the file of a case's page."""
+    folder = tmp_path_factory.mktemp("pages")
+    written = {}
+
+    def page_of(name, case=None):
+        if name not in written:
+            written[name] = folder / f"{name}.html"
+            made = render(CASES[name]() if case is None else case)
+            written[name].write_text(made, encoding="utf-8")
+        return written[name]
+
+    return page_of
+
+
+class Opened:
+    """A page in the browser, and everything that it asked for or complained about."""
+
+    def __init__(self, page, path):
+        self.page = page
+        self.url = path.as_uri()
+        self.requests = []
+        self.complaints = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        page.goto(self.url)
+
+    def ask(self, script, argument=None):
+        return self.page.evaluate(script, argument)
+
+    def show(self, width, scheme="light", media="screen"):
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme=scheme, media=media)
+
+
+@pytest.fixture
+def opened(browser, pages):
+    """Open a case's page."""
+    contexts = []
+
+    def open_page(name, case=None):
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        contexts.append(context)
+        return Opened(context.new_page(), pages(name, case))
+
+    yield open_page
+    for context in contexts:
+        context.close()
