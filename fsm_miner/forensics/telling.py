@@ -10,7 +10,6 @@ __all__ = ["artifacts_text", "ranges", "tell"]
 
 _ARTIFACTS_SHOWN_MAX = 5
 _WORDS_MAX = 6
-_TO = "\u2013"  # en dash
 
 
 def tell(event: e.Event) -> str:  # noqa: C901, PLR0912 - one case for each event is its readable form
@@ -103,11 +102,11 @@ def _cards(gpus: tuple[str, ...]) -> str:
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Return ascending numbers in short: one that follows the one before it joins it in a range."""
+    """Return ascending numbers in short: `1, 4-7`."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:
             parts[-1][1:] = [number]
         else:
             parts.append([number])
-    return ", ".join(_TO.join(map(str, part)) for part in parts)
+    return ", ".join("-".join(map(str, part)) for part in parts)

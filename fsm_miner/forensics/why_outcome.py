@@ -1,0 +1,103 @@
+"""A job's outcome and the way of it to the coordinator, in sentences: a function for each kind of chapter. Pure.
+
+Each may raise what decoding raises where a record was changed into nonsense; `why` stands above them.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from fsm_miner.forensics.telling import artifacts_text
+from fsm_miner.forensics.why_chapters import Chapter, Teller
+from fsm_miner.forensics.why_words import BECAUSE, Sentence, lasting, mending, quoted, sentence, times
+from journal.port import Record
+from states import events as e
+from states.codes import ErrorCode, Failure
+
+__all__ = ["delivered", "outage", "outcome", "outcome_words", "revised", "superseded"]
+
+_REASONS_MAX = 3
+
+
+def outcome_words(event: e.OutcomeKnown) -> str:
+    """Return what an outcome is, as a part of a sentence."""
+    if event.code is None:
+        return f"a success, with {artifacts_text(event.artifacts)}"
+    failure = Failure(ErrorCode(event.code), event.message, event.permanent)
+    return (
+        f"a failure, since {BECAUSE[event.code]} ({event.code}: {quoted(event.message)}); {mending(failure)}"
+    )
+
+
+def outcome(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
+    """Tell what came of the job."""
+    event = chapter.events[0]
+    assert isinstance(event, e.OutcomeKnown)
+    at = teller.at(chapter.records[0].at_ns)
+    if event.code is None:
+        words = f"What it had promised was there {at}, so it is {outcome_words(event)}"
+    else:
+        words = f"It was settled {at} as {outcome_words(event)}"
+    yield sentence("outcome", (words, chapter.seqs))
+
+
+def revised(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
+    """Tell why a success became a failure."""
+    event = chapter.events[0]
+    assert isinstance(event, e.OutcomeRevised)
+    words = (
+        f"The success became a failure {teller.at(chapter.records[0].at_ns)}, since {BECAUSE[event.code]} "
+        f"({event.code}: {quoted(event.message)})"
+    )
+    yield sentence("outcome", (words, chapter.seqs))
+
+
+def outage(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
+    """Tell of tries to deliver that failed, all of them together, and of the one that did not."""
+    tries = [event for event in chapter.events if isinstance(event, e.RetryScheduled)]
+    delivered = isinstance(chapter.events[-1], e.Delivered)
+    waits = chapter.steps[:-1] if delivered else chapter.steps
+    first, last = chapter.records[0], chapter.records[-1]
+    known = Counter(quoted(event.reason) for event in tries)
+    reasons = [f"{reason}{f', {times(count)}' if len(known) > 1 and count > 1 else ''}"
+               for reason, count in known.most_common(_REASONS_MAX)]  # fmt: skip
+    more = [f"{len(known) - _REASONS_MAX} other reasons"] if len(known) > _REASONS_MAX else []
+    words = (
+        f"{teller.at(first.at_ns).capitalize()} the coordinator did not take the outcome, and {_lasted(chapter)} "
+        f"it was tried {times(len(tries))} in vain ({'; '.join([*reasons, *more])})"
+    )
+    parts: list[tuple[str, Sequence[int]]] = [(words, [step.record.seq for step in waits])]
+    if delivered:
+        parts.append((f"; it has it since {_since(teller, last)}{_status(chapter.events[-1])}", (last.seq,)))
+    yield sentence("delivery", *parts)
+
+
+def _lasted(chapter: Chapter) -> str:
+    gap_ns = chapter.records[-1].at_ns - chapter.records[0].at_ns
+    return f"for {lasting(gap_ns)}" if gap_ns > 0 else "so far"
+
+
+def _since(teller: Teller, record: Record) -> str:
+    return teller.at(record.at_ns).removeprefix("at ")
+
+
+def _status(event: e.Event) -> str:
+    return f" (HTTP {event.status})" if isinstance(event, e.Delivered) else ""
+
+
+def delivered(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
+    """Tell since when the coordinator has the outcome."""
+    record = chapter.records[0]
+    words = f"The coordinator has it since {_since(teller, record)}{_status(chapter.events[0])}"
+    yield sentence("delivery", (words, chapter.seqs))
+
+
+def superseded(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
+    """Tell that nobody wants the outcome."""
+    event = chapter.events[0]
+    assert isinstance(event, e.Superseded)
+    status = "" if event.status is None else f" (HTTP {event.status})"
+    consequence = (
+        "its outcome was not delivered" if chapter.before.outcome_known else "so nothing was run here"
+    )
+    words = f"The coordinator wanted nothing more of it from this node, {_since(teller, chapter.records[0])}"
+    yield sentence("delivery", (f"{words}: {quoted(event.reason)}{status}; {consequence}", chapter.seqs))
