@@ -14,6 +14,7 @@ __all__ = [
     "ChainBroken",
     "Entry",
     "Journal",
+    "JournalDamaged",
     "JournalError",
     "JournalUnavailable",
     "Record",
@@ -93,6 +94,10 @@ class AppendConflict(JournalError):
 
 class JournalUnavailable(JournalError):
     """The append is not durable (disk full, read-only, closed). Nothing of it was kept."""
+
+
+class JournalDamaged(JournalUnavailable):
+    """The append is not durable because the database is damaged: waiting won't help, opening it anew will."""
 
 
 class ChainBroken(JournalError):

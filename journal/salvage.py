@@ -22,7 +22,7 @@ from journal.reader import COLUMNS, INSERT, UNREADABLE, Damaged, connect_reader,
 from journal.record import ChainChecker
 from journal.schema import connect_writer, fsync_folder, migrate
 
-__all__ = ["Salvage", "find_damage", "finish_swap", "salvage"]
+__all__ = ["Salvage", "find_damage", "finish_swap", "lend_index", "salvage"]
 
 # So many places in a row may be unreadable before the rest is given up; each costs some microseconds.
 _MISSES_MAX = 50_000
@@ -73,7 +73,7 @@ def find_damage(path: Path, *, chains: bool = True) -> str | None:
         SchemaTooNew: a later release wrote it.
 
     """
-    _lend_index(path)
+    lend_index(path)
     try:
         with open_reader(path) as reader:
             return reader.damage(chains=chains)
@@ -81,7 +81,7 @@ def find_damage(path: Path, *, chains: bool = True) -> str | None:
         return str(error)
 
 
-def _lend_index(path: Path) -> None:
+def lend_index(path: Path) -> None:
     """Give a log that lost its index (a copied file, a power cut) an empty one, so that it can be read unchanged."""
     log = path.with_name(path.name + "-wal")
     index = path.with_name(path.name + "-shm")

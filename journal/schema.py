@@ -96,7 +96,7 @@ def _second(db: Database) -> None:
     """Version 2: a start reads what is unfinished, and of the rest one line each."""
     final = ", ".join(f"'{state}'" for state in FINAL_STATES)
     # sqlite-utils makes no partial indexes.
-    db.conn.execute("CREATE INDEX records_first ON records (job_id, attempt) WHERE seq = 1")
+    db.conn.execute("CREATE INDEX records_first ON records (job_id, attempt, seq) WHERE seq = 1")
     db.conn.execute(
         f"CREATE INDEX records_final ON records (job_id, attempt, dest, at_ns) WHERE dest IN ({final})"
     )

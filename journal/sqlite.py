@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from journal.port import Entry, JournalUnavailable, Record, StreamKey
@@ -24,7 +24,8 @@ class SqliteJournal:
     """A `Journal` in one SQLite file; `journal.opening.open_journal` is the way to get one.
 
     `now_ns` gives UTC in nanoseconds and `boot_id` goes into every record; `busy_s` is how long a commit waits
-    for another process that writes to the same file.
+    for another process that writes to the same file. `notes` go into the database's own, with its migration: what the
+    next start may want to know (`Reader.notes`).
 
     Raises:
         SchemaTooNew: a later release wrote the file.
@@ -41,6 +42,7 @@ class SqliteJournal:
         now_ns: Callable[[], int],
         upcasters: Upcasters | None = None,
         busy_s: float = 5.0,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         check_name("boot_id", boot_id)
         self.path = path
@@ -48,7 +50,9 @@ class SqliteJournal:
         self._upcasters = upcasters or Upcasters()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
-        create(path, now_ns(), busy_s=busy_s)
+        self.damaged = asyncio.Event()
+        """Set when an append or a probe has found the database damaged (`damage` says how): open it anew."""
+        create(path, now_ns(), busy_s=busy_s, notes=notes)
         try:
             conn = connect_writer(path, busy_s=busy_s)
         except sqlite3.Error as error:
@@ -62,6 +66,11 @@ class SqliteJournal:
         self._put_back: int = 0
         self._told: int = 0
         self._writer = Writer(conn, boot_id, self._settled, self._presence)
+
+    @property
+    def damage(self) -> str | None:
+        """What SQLite said when it found the database damaged; None while it has not."""
+        return self._writer.damage
 
     async def append(self, key: StreamKey, expected_seq: int, entries: Sequence[Entry]) -> tuple[Record, ...]:
         """Append all of `entries` durably or none; see `Journal.append`.
@@ -194,6 +203,8 @@ class SqliteJournal:
         await waiter
 
     def _settled(self) -> None:
+        if self._writer.damage is not None:
+            self.damaged.set()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():

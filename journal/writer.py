@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from journal.port import AppendConflict, JournalError, JournalUnavailable, Record, StreamKey
+from journal.port import AppendConflict, JournalDamaged, JournalError, JournalUnavailable, Record, StreamKey
 from journal.presence import Presence
 from journal.reader import INSERT
 from journal.record import EMPTY, Draft, Head, chain
@@ -26,6 +26,7 @@ __all__ = ["HEADS_MAX", "Append", "Task", "Writer"]
 
 BATCH_MAX = 1024
 HEADS_MAX = 8192
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _HEAD = "SELECT seq, hash FROM records WHERE job_id = ? AND attempt = ? ORDER BY seq DESC LIMIT 1"
 _SEALED = "SELECT last_seq, export FROM sealed WHERE job_id = ? AND attempt = ?"
 
@@ -53,6 +54,10 @@ class _Nameless(OSError):
     """The open database has no name on the disk, and can't get it back now."""
 
 
+class _Rotten(sqlite3.DatabaseError):
+    """A row has other types than the schema allows."""
+
+
 _Outcome = tuple["Future[Any]", Any, JournalError | None]
 
 
@@ -66,6 +71,8 @@ class Writer:
         self._presence = presence
         self.put_back: list[str] = []
         """What was wrong with the names of the database's files, each time that they were put back."""
+        self.damage: str | None = None
+        """What SQLite said when it found the database damaged; None while it has not."""
         self._boot_id = boot_id
         self._settled = settled
         self._queue: SimpleQueue[Append | Task | Future[None]] = SimpleQueue()
@@ -132,7 +139,7 @@ class Writer:
             self._see_to_names()  # what has no name any more is not durable, whatever SQLite says
         except (sqlite3.Error, OSError) as error:
             self._roll_back()
-            return [(append.future, None, _unavailable(error)) for append in batch]
+            return [(append.future, None, self._unavailable(error)) for append in batch]
         self._remember(fresh)
         return outcomes
 
@@ -164,7 +171,7 @@ class Writer:
         found = self._conn.execute(_HEAD, key).fetchone()
         if found:
             if type(found[0]) is not int or type(found[1]) is not bytes:
-                raise sqlite3.DatabaseError(f"the head of {key} is damaged")
+                raise _Rotten(f"the head of {key} is no record any more")
             return Head(found[0], found[1].hex())
         sealed = self._conn.execute(_SEALED, key).fetchone()
         if sealed:
@@ -204,7 +211,7 @@ class Writer:
             self._see_to_names()
         except (sqlite3.Error, OSError) as error:
             self._roll_back()
-            return task.future, None, _unavailable(error)
+            return task.future, None, self._unavailable(error)
         self._heads.clear()
         return task.future, result, None
 
@@ -214,8 +221,18 @@ class Writer:
             self._see_to_names()
             self._conn.close()
         except (sqlite3.Error, OSError) as error:
-            problem = _unavailable(error)
+            problem = self._unavailable(error)
         self._deliver([(future, None, problem)])
+
+    def _unavailable(self, error: sqlite3.Error | OSError) -> JournalUnavailable:
+        if isinstance(error, OSError):
+            return JournalUnavailable(str(error))
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        message = f"the journal could not be written ({name}: {error}); nothing of it was kept"
+        if isinstance(error, _Rotten) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
+            self.damage = message
+            return JournalDamaged(message)
+        return JournalUnavailable(message)
 
     def _deliver(self, outcomes: Sequence[_Outcome]) -> None:
         """Hand all outcomes over with one call into the event loop (one each, should there be several)."""
@@ -243,10 +260,3 @@ def _row(r: Record) -> tuple[Any, ...]:
         r.job_id, r.attempt, r.seq, r.at_ns, r.boot_id, r.event, r.version, r.source, r.dest, r.data_json,
         bytes.fromhex(r.prev), bytes.fromhex(r.hash),
     )  # fmt: skip
-
-
-def _unavailable(error: sqlite3.Error | OSError) -> JournalUnavailable:
-    if isinstance(error, OSError):
-        return JournalUnavailable(str(error))
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return JournalUnavailable(f"the journal could not be written ({name}: {error}); nothing of it was kept")
