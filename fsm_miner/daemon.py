@@ -30,6 +30,7 @@ from fsm_miner.intake import Intake
 from fsm_miner.log_port import Log
 from fsm_miner.metrics import Metrics
 from fsm_miner.node import Node
+from fsm_miner.notify import Notices, ServiceManager
 from fsm_miner.observer import DaemonObserver
 from fsm_miner.outbox import Outbox
 from fsm_miner.own_files import OwnFiles
@@ -86,6 +87,7 @@ class Daemon:
         log: Log,
         log_state: LogState,
         ports: Ports | None = None,
+        service: ServiceManager | None = None,
     ) -> None:
         """Open the journal, replay it, and put the parts together; nothing moves before `run`.
 
@@ -95,6 +97,7 @@ class Daemon:
         """
         self._config = config
         self._ports = ports or Ports()
+        self._service = service or ServiceManager()
         self._clock = clock
         self._dice = dice
         self._log = log
@@ -209,11 +212,19 @@ class Daemon:
         ]
         tasks = [asyncio.create_task(self._forever(part)) for part in parts]
         serving = None if health is None else asyncio.create_task(health.run())
+        notices = Notices(
+            self._service,
+            self._status.line,
+            lambda: not any(task.done() for task in tasks),
+            clock=self._clock,
+        )
+        telling = asyncio.create_task(notices.run())
         await self._stop.wait()
+        notices.stopping()
         self._log.info("stopping", running=len(self._supervisor.jobs()))
-        for task in tasks:
+        for task in (telling, *tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(telling, *tasks, return_exceptions=True)
         await self._supervisor.stop()
         await self._coordinator.close()
         await self._input_client.aclose()

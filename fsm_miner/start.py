@@ -23,6 +23,7 @@ from fsm_miner.fault_points.system import watch_system
 from fsm_miner.instance import AlreadyRunning, Instance
 from fsm_miner.log import NodeLog, configure_logging
 from fsm_miner.log_values import Redactor
+from fsm_miner.notify import ServiceManager, take_service_manager
 from fsm_miner.offload import ready_threads
 from journal.port import JournalError
 from runners.host import HostProblems, HostTools, probe_host
@@ -43,6 +44,7 @@ def run_daemon(config_path: Path) -> int:
     # Until the loop takes them: a drain must not kill who just starts.
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    service = take_service_manager(os.environ, os.getpid())
     try:
         fault = take_spec(os.environ)
         points = None if fault is None else FaultPoints(fault)
@@ -63,12 +65,14 @@ def run_daemon(config_path: Path) -> int:
         bridge=logging.getLogger(),
     )
     try:
-        return _run(config, token, node_log, points)
+        return _run(config, token, node_log, points, service)
     finally:
         node_log.close()
 
 
-def _run(config: Config, token: Secret, node_log: NodeLog, points: FaultPoints | None) -> int:
+def _run(
+    config: Config, token: Secret, node_log: NodeLog, points: FaultPoints | None, service: ServiceManager
+) -> int:
     log = node_log.logger
     if points is not None:
         log.error(
@@ -107,6 +111,7 @@ def _run(config: Config, token: Secret, node_log: NodeLog, points: FaultPoints |
             log=log,
             log_state=node_log,
             ports=None if points is None else FaultyPorts(points),
+            service=service,
         )
         await daemon.run()
 

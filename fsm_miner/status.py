@@ -94,6 +94,21 @@ class Status:
             ],
         }
 
+    def line(self) -> str:
+        """Return the same in a few words, for `systemctl status`."""
+        words = [
+            "registered" if self._session.is_ready else "not registered",
+            f"{self._count(_RUNNING)} running, {self._count(_QUEUED)} waiting",
+        ]
+        if delivering := self._count({State.UPLOADING}):
+            words[-1] += f", {delivering} to deliver"
+        if self._draining():
+            words.append("draining")
+        # What stands in /healthz for as long as the node is not registered says no more than the first word.
+        if self._session.is_ready and (trouble := self.trouble()):
+            words.append(f"degraded: {trouble[0]}")
+        return "; ".join(words)
+
     def trouble(self) -> list[str]:
         """Return a sentence for everything that is not as it should be."""
         found: list[str] = []

@@ -7,6 +7,7 @@
 #
 # What an administrator has edited is never overwritten: a newer version is put beside it as <name>.new.
 # Each version gets a venv of its own, and .venv is a link that is turned when the new one works.
+# The other way to install it is the Debian package (make deb); the two exclude each other.
 
 set -eu
 umask 022
@@ -20,11 +21,13 @@ venv=$prefix/.venv
 venvs=$prefix/venvs
 command=/usr/local/bin/fsm-miner
 docs=/usr/local/share/doc/fsm-miner
+tasks=$prefix/tasks
 etc=/etc/aitbc/miner
 state=/var/lib/aitbc/miner
 logs=/var/log/aitbc/miner
 units=/etc/systemd/system
 tmpfiles=/etc/tmpfiles.d/aitbc-miner.conf
+sysusers=/etc/sysusers.d/aitbc-miner.conf
 logrotate=/etc/logrotate.d/aitbc-miner
 user=games
 packages='bubblewrap logrotate python3-venv util-linux'
@@ -37,7 +40,7 @@ die() {
 }
 
 usage() {
-    sed -n '2,9s/^# \{0,1\}//p' "$0"
+    sed -n '2,10s/^# \{0,1\}//p' "$0"
 }
 
 systemd_runs() { [ -d /run/systemd/system ]; }
@@ -51,7 +54,14 @@ check_machine() {
     'debian 12' | 'debian 13') ;;
     *) die "this is $release; this script knows Debian 12 and 13 only" ;;
     esac
-    getent passwd "$user" >/dev/null || die "there is no user $user; Debian's base-passwd brings it: update-passwd"
+}
+
+check_no_package() {
+    status=$(dpkg-query -W -f='${db:Status-Status}' fsm-miner 2>/dev/null) || status=''
+    case $status in
+    '' | not-installed | config-files) ;;
+    *) die 'the Debian package fsm-miner is installed, and its units would be hidden by these: upgrade it with apt instead' ;;
+    esac
 }
 
 install_packages() {
@@ -133,9 +143,22 @@ keep_edited() {
     fi
 }
 
+# keep_removed FROM TO: the same, for what an administrator may have removed, or what is new in this version: after
+# the first time it is put beside its name, so that an upgrade allows nothing by itself.
+keep_removed() {
+    if [ "$first" = no ] && [ ! -e "$2" ]; then
+        install -m 0640 -o root -g "$user" "$1" "$2.new"
+        say "$2 is not there and was not added; to have it, rename $2.new"
+    else
+        keep_edited "$1" "$2"
+    fi
+}
+
 install_configuration() {
     first=no
     [ -d "$etc/allowlist.d" ] || first=yes
+    install -D -m 0644 "$here/aitbc-miner.sysusers.conf" "$sysusers"
+    systemd-sysusers "$sysusers"
     install -m 0644 "$here/aitbc-miner.tmpfiles.conf" "$tmpfiles"
     systemd-tmpfiles --create "$tmpfiles"
 
@@ -146,14 +169,10 @@ install_configuration() {
     rm -f -- "$shipped"
 
     for rule in "$source"/allowlist.d/*.yaml; do
-        target=$etc/allowlist.d/$(basename -- "$rule")
-        if [ "$first" = no ] && [ ! -e "$target" ]; then
-            # Removed by the administrator, or new in this version: an upgrade allows nothing by itself.
-            install -m 0640 -o root -g "$user" "$rule" "$target.new"
-            say "$target is not there and was not added; to allow it, rename $target.new"
-        else
-            keep_edited "$rule" "$target"
-        fi
+        keep_removed "$rule" "$etc/allowlist.d/$(basename -- "$rule")"
+    done
+    for task in "$source"/tasks/*.py; do
+        keep_removed "$task" "$tasks/$(basename -- "$task")"
     done
 
     if [ -e "$etc/token" ]; then
@@ -196,6 +215,7 @@ check_token() {
 
 do_install() {
     check_machine
+    check_no_package
     install_packages
     find_wheel
     install_program
@@ -209,6 +229,7 @@ do_install() {
 
 do_uninstall() {
     check_machine
+    check_no_package
     if systemd_runs; then
         say 'stopping the daemon and every running job'
         for unit in aitbc-miner.service aitbc-miner-jobs.service aitbcminer.slice; do
@@ -221,16 +242,25 @@ do_uninstall() {
         systemctl disable --quiet aitbc-miner.service
     fi
     rm -f -- "$units/aitbc-miner.service" "$units/aitbc-miner-jobs.service" "$units/aitbcminer.slice"
-    rm -f -- "$logrotate" "$tmpfiles"
+    rm -f -- "$logrotate" "$tmpfiles" "$sysusers"
     if systemd_runs; then
         systemctl daemon-reload
     fi
     if [ -L "$command" ]; then
         rm -f -- "$command"
     fi
-    # The tasks in there are the administrator's.
     rm -rf -- "$venv" "$venvs" "$docs"
-    [ ! -d "$prefix" ] || rmdir --ignore-fail-on-non-empty -- "$prefix/tasks" "$prefix" 2>/dev/null || true
+    # Shipped and never edited; every other task is the administrator's.
+    for task in "$source"/tasks/*.py; do
+        target=$tasks/$(basename -- "$task")
+        if cmp -s "$task" "$target"; then
+            rm -f -- "$target"
+        fi
+        rm -f -- "$target.new"
+    done
+    for folder in "$tasks" "$prefix"; do
+        [ ! -d "$folder" ] || rmdir --ignore-fail-on-non-empty -- "$folder"
+    done
     say "removed; kept: $etc, $state, $logs"
 }
 

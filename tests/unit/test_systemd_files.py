@@ -107,11 +107,56 @@ def test_the_daemon_is_started_from_its_venv_with_a_safe_path():
     assert words == [
         f"{VENV}/bin/python",
         "-P",
+        "-X",
+        "faulthandler",
         "-m",
         "fsm_miner",
         "--config",
         "/etc/aitbc/miner/config.yaml",
     ]
+
+
+def test_silence_of_the_daemon_ends_it_and_leaves_no_core_file():
+    unit = directives(DAEMON)
+    assert one(unit, "Service.Type") == "notify"
+    assert int(one(unit, "Service.WatchdogSec")) >= 30
+    # A replay may take longer than systemd's usual 90 s.
+    assert one(unit, "Service.TimeoutStartSec") == "10min"
+    assert one(unit, "Service.LimitCORE") == one(directives(JOBS_UNIT), "Service.LimitCORE") == "0"
+
+
+def test_nothing_that_is_bound_to_the_jobs_cgroups_is_set_on_their_unit():
+    unit = directives(JOBS_UNIT)
+    for name in (
+        "PrivateDevices",
+        "DevicePolicy",
+        "DeviceAllow",
+        "ProtectClock",
+        "IPAddressDeny",
+        "SocketBindDeny",
+        "RestrictNetworkInterfaces",
+        "ProtectControlGroups",
+    ):
+        assert f"Service.{name}" not in unit
+
+
+@pytest.mark.parametrize(("name", "exposure_max"), [(DAEMON, 4.5), (JOBS_UNIT, 2.0)])
+def test_the_units_are_no_more_exposed_than_the_documents_say(name: str, exposure_max: float):
+    if shutil.which("systemd-analyze") is None:
+        missing_tool("systemd-analyze")
+    done = subprocess.run(
+        [
+            "systemd-analyze",
+            "security",
+            "--offline=true",
+            f"--threshold={exposure_max * 10:.0f}",
+            str(SYSTEMD / name),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-200:]
 
 
 def test_it_is_restarted_for_ever():
@@ -137,12 +182,16 @@ def test_what_the_daemon_writes_by_default_is_writable(config: Config):
     assert Path("/var/log", one(unit, "Service.LogsDirectory")) in writable
 
 
+def test_seccomp_refuses_a_list_and_allows_everything_else():
+    # A list of what is allowed would have to have mount, unshare and pivot_root on it, and be right for every job.
+    assert one(directives(DAEMON), "Service.SystemCallFilter").startswith("~@")
+
+
 def test_nothing_is_set_that_breaks_the_sandbox_or_cuda_and_each_has_its_reason():
     unit = directives(DAEMON)
     comments = "\n".join(line for line in (SYSTEMD / DAEMON).read_text().splitlines() if line.startswith("#"))
     for name in (
         "RestrictNamespaces",
-        "SystemCallFilter",
         "ProtectKernelTunables",
         "ProtectKernelLogs",
         "ProtectProc",
