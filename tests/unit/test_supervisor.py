@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 
 from fsm_miner.supervisor import Supervisor
+from fsm_miner.worksite import NotNow
 from journal import FailingJournal, FailsOnNth, MemoryJournal
 from journal.port import JournalUnavailable, StreamKey
 from states import instructions as i
@@ -74,11 +75,11 @@ def memory():
     return MemoryJournal(boot_id="boot", now_ns=count(1).__next__)
 
 
-def play(journal, script):
+def play(journal, script, given=None):
     """Run `script(supervisor, observer, effects)` with a fresh supervisor over `journal`."""
 
     async def run():
-        observer, effects = Observer(), Effects()
+        observer, effects = Observer(), given or Effects()
         supervisor = Supervisor(
             journal,
             effects,
@@ -176,3 +177,34 @@ def test_a_job_that_is_over_is_not_taken_again():
 def test_the_failing_journal_says_so():
     with pytest.raises(JournalUnavailable):
         asyncio.run(FailingJournal().probe())
+
+
+class ShortOfDescriptors(Effects):
+    """Lacks something at the first tries of one instruction."""
+
+    def __init__(self, instruction, times):
+        super().__init__()
+        self.instruction = instruction
+        self.left = times
+        self.seen = []
+
+    async def perform(self, job, instruction):
+        if isinstance(instruction, self.instruction) and self.left:
+            self.left -= 1
+            raise NotNow("Too many open files")
+        return await super().perform(job, instruction)
+
+
+@pytest.mark.parametrize("instruction", [i.Prepare, i.Launch, i.Watch, i.Deliver])
+def test_what_the_node_lacks_for_a_moment_changes_nothing_for_the_job(instruction):
+    journal, short = memory(), ShortOfDescriptors(instruction, 3)
+
+    async def script(supervisor, observer, _effects):
+        assert await supervisor.offer(OFFER)
+        await until(lambda: supervisor.job(KEY) is None)
+        assert (short.left, supervisor.lacks, observer.troubles) == (0, {}, ["not_now"])
+
+    play(journal, script, short)
+    events = [record.event for record in journal.read(KEY)]
+    assert events[-1] == "Delivered"
+    assert "RetryScheduled" not in events
