@@ -10,10 +10,11 @@ from tests.support.forensic_cases import CASES, SCRIPT
 WIDTHS = (360, 520, 768, 820, 1280, 1600)
 SCHEMES = ("light", "dark")
 
-# What is wider than the window, outside of what scrolls by itself.
+# What is wider than the window, outside of what scrolls by itself. What is folded away is not asked: asking lays it
+# out, each time anew.
 SPILLED = """() => {
   const scrolls = one => one && (getComputedStyle(one).overflowX !== 'visible' || scrolls(one.parentElement));
-  return [...document.body.querySelectorAll('*')]
+  return [...document.body.querySelectorAll('*:not(details:not([open]) > pre)')]
     .filter(one => one.getBoundingClientRect().right > innerWidth + 0.5 && !scrolls(one.parentElement))
     .map(one => `${one.tagName} ${one.getAttribute('class')} ${one.getBoundingClientRect().right}`);
 }"""
@@ -52,7 +53,7 @@ TEXTS = """() => {
     }
     return getComputedStyle(document.body).backgroundColor;
   };
-  return [...document.body.querySelectorAll('*')]
+  return [...document.body.querySelectorAll('*:not(details:not([open]) > pre)')]
     .filter(one => one.getClientRects().length && one.tagName !== 'title')
     .filter(one => [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim()))
     .map(one => {
