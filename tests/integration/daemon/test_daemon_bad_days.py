@@ -1,6 +1,7 @@
 """Descriptors, clocks, configuration, and files that somebody deleted, under a real daemon with real jobs."""
 
 import calendar
+import os
 import resource
 import shutil
 import time
@@ -59,6 +60,40 @@ def test_without_descriptors_nothing_is_taken_denied_or_failed(rig, page):
     assert rig.coordinator.artifact(running, "out.txt") == b"done\n"
     assert len(rig.node.log("not_now")) >= 1
     assert rig.node.log("allowlist_file_removed") == []
+
+
+# Processes.
+
+
+@pytest.fixture
+def crowd():
+    """A cgroup that may be told how many processes it can have: it binds root too, as RLIMIT_NPROC does not."""
+    pids = Path("/sys/fs/cgroup/pids")
+    if not (pids / "cgroup.procs").exists() or os.geteuid() != 0:
+        message = "needs root and the pids controller of cgroup v1"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    made = pids / f"fsm-miner-test-{os.getpid()}"
+    made.mkdir()
+    yield made
+    for pid in (made / "cgroup.procs").read_text().split():
+        (pids / "cgroup.procs").write_text(pid)
+    made.rmdir()
+
+
+def test_without_processes_a_job_waits_and_none_is_taken(crowd, rig, page):
+    (crowd / "cgroup.procs").write_text(str(rig.node.pid))
+    (crowd / "pids.max").write_text((crowd / "pids.current").read_text())
+    (first,) = rig.coordinator.submit(printed("echo x"))
+    page.told("Launch", "Resource temporarily unavailable")
+    until(lambda: "lacks something" in (page.health()["pull_held_back"] or ""), "nothing is pulled")
+    (second,) = rig.coordinator.submit(printed("echo y"))
+    still_queued(rig, second)
+    (crowd / "pids.max").write_text("max")
+    for job_id in (first, second):
+        done_once(rig, job_id)
+    page.fine()
+    assert rig.node.events(first).count("LaunchIntended") == 1
+    assert len(rig.node.log("not_now")) == 1
 
 
 # The clock.
