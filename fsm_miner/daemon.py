@@ -27,6 +27,7 @@ from fsm_miner.input_hosts import AddressPolicy, input_client
 from fsm_miner.inputs import FetchLimits
 from fsm_miner.instance import Instance
 from fsm_miner.intake import Intake
+from fsm_miner.journal_check import JournalCheck
 from fsm_miner.log_port import Log
 from fsm_miner.metrics import Metrics
 from fsm_miner.node import Node
@@ -39,7 +40,6 @@ from fsm_miner.premises import LogState, Premises
 from fsm_miner.progress import ProgressReporter
 from fsm_miner.pull import Pull
 from fsm_miner.reconcile import Reconciler
-from fsm_miner.recovery import Recovered, replay
 from fsm_miner.reload import AllowlistWatch
 from fsm_miner.session import Session
 from fsm_miner.site.cgroups import find_parent, isolation
@@ -51,10 +51,9 @@ from fsm_miner.site.worksite import FetchSettings, MachineSite
 from fsm_miner.status import Status
 from fsm_miner.supervisor import Supervisor, key_of
 from fsm_miner.sweeper import Finished
+from fsm_miner.takeover import take_over
 from fsm_miner.workspace import free_bytes
-from journal.opening import open_journal
-from journal.port import StreamKey
-from journal.sqlite import SqliteJournal
+from journal.port import JournalError, StreamKey
 from runners.allowlist import Loaded
 from runners.clock import boot_id
 from runners.host import HostTools
@@ -92,6 +91,7 @@ class Daemon:
         """Open the journal, replay it, and put the parts together; nothing moves before `run`.
 
         Raises:
+            ReadingDiffers, SchemaTooNew: the journal is not this version's to take over; nothing was changed.
             JournalError, OSError: the journal or the workspace can't be had.
 
         """
@@ -107,7 +107,9 @@ class Daemon:
         self._started_ns = clock.boot_ns()
         self._backoff = Backoff(config.heartbeat.backoff.min_s, config.heartbeat.backoff.max_s)
 
-        self._journal, self._recovered = self._open_journal()
+        taken = take_over(config.journal.path, boot_id=self._boot_id, now_ns=clock.now_ns, log=log)
+        self._journal, self._recovered = taken.journal, taken.recovered
+        self._check = JournalCheck(self._journal, self._stop.set, fresh=taken.whole, clock=clock, log=log)
         self._gpus = GpuBoard(log)
         self._allowlist = AllowlistWatch([str(path) for path in config.runners.cli.allowlist_files], log)
         cgroup_parent, no_cgroup = find_parent()
@@ -173,6 +175,7 @@ class Daemon:
             more_trouble=lambda: (
                 *self._premises.found.all,
                 *self._supervisor.lacks.values(),
+                *self._check.troubles,
                 *self._housekeeping.troubles,
             ),
         )
@@ -180,8 +183,11 @@ class Daemon:
 
     # Life.
 
-    async def run(self) -> None:
-        """Work until SIGTERM or SIGINT."""
+    async def run(self) -> bool:
+        """Work until SIGTERM or SIGINT; return whether to begin anew, because the journal is to be salvaged.
+
+        The lock on the state folder stays with the caller.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -209,6 +215,8 @@ class Daemon:
             partial(self._node.watch_gpus, self._supervisor),
             self._housekeeping.run,
             self._premises.run,
+            self._check.run,
+            self._check.watch,
         ]
         tasks = [asyncio.create_task(self._forever(part)) for part in parts]
         serving = None if health is None else asyncio.create_task(health.run())
@@ -231,9 +239,12 @@ class Daemon:
         if health is not None and serving is not None:
             health.close()
             await asyncio.gather(serving, return_exceptions=True)
-        await self._journal.close()
-        self._instance.close()
+        try:
+            await self._journal.close()
+        except JournalError as error:  # what was acknowledged is durable: the next start finds it in the log
+            self._log.error("journal_not_closed", problem=str(error))
         self._log.info("stopped")
+        return self._check.begin_anew
 
     def _drain(self, who: str, on: bool) -> None:
         if self._node.drain(who, on=on):
@@ -276,17 +287,6 @@ class Daemon:
                 "address or choose another one, and restart the daemon",
             )
             return None
-
-    def _open_journal(self) -> tuple[SqliteJournal, Recovered]:
-        journal, salvage = open_journal(
-            self._config.journal.path, boot_id=self._boot_id, now_ns=self._clock.now_ns
-        )
-        if salvage is not None:
-            self._log.error("journal_salvaged", report=str(salvage))
-        recovered = replay(journal.records())
-        for problem in recovered.unreadable:
-            self._log.error("stream_unreadable", problem=problem)
-        return journal, recovered
 
     def _make_worksite(self, host: HostTools) -> MachineSite:
         config, facts = self._config, self._node.facts()

@@ -28,8 +28,8 @@ class Running:
 class Instance:
     """The lock on a state folder, held until `close` or the end of the process."""
 
-    def __init__(self, state_dir: Path) -> None:
-        """Take the lock.
+    def __init__(self, state_dir: Path, *, version: str | None = None, started_at: str | None = None) -> None:
+        """Take the lock. `version` and `started_at` (RFC 3339) are for who finds it taken.
 
         Raises:
             AlreadyRunning: another daemon has it.
@@ -38,6 +38,7 @@ class Instance:
         """
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         self.path = _path(state_dir)
+        self._about = {"pid": os.getpid(), "version": version, "started_at": started_at}
         self._health_url: str | None = None
         self._fd = _take(self.path)
         self.publish(None)
@@ -64,7 +65,7 @@ class Instance:
     def publish(self, health_url: str | None) -> None:
         """Say where this daemon's status page is."""
         self._health_url = health_url
-        text = json.dumps({"pid": os.getpid(), "health_url": health_url}).encode()
+        text = json.dumps({**self._about, "health_url": health_url}).encode()
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, text, 0)
 
@@ -80,13 +81,21 @@ def _take(path: Path) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid = _read(fd).get("pid", "unknown")
+        other = _named(_read(fd))
         os.close(fd)
         raise AlreadyRunning(
-            f"{path.parent}: another daemon (process {pid}) works in this state folder; "
+            f"{path.parent}: another daemon ({other}) works in this state folder; "
             "stop it, or give this one a journal.path of its own"
         ) from None
     return fd
+
+
+def _named(found: dict[str, Any]) -> str:
+    """Say who holds the lock, as far as it has said so."""
+    words = (("process", "pid"), ("version", "version"), ("since", "started_at"), ("its page:", "health_url"))
+    # Whoever may write into the folder wrote this; it is one line, and not a long one.
+    known = [f"{word} {str(found[name])[:200]}" for word, name in words if found.get(name) is not None]
+    return ", ".join(known) or "process unknown"
 
 
 def _same(fd: int, path: Path) -> bool:

@@ -11,7 +11,10 @@ from states.evolve import IllegalTransition, evolve
 from states.job import NEW, Job
 from states.table import State
 
-__all__ = ["Found", "Recovered", "head_of", "replay", "replay_stream"]
+__all__ = ["NONSENSE", "Found", "Recovered", "Telling", "head_of", "replay", "replay_stream", "told"]
+
+NONSENSE = (IllegalTransition, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What decoding and folding raise for a record whose chain may hold all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,18 @@ class Recovered:
     unfinished: list[Found] = field(default_factory=list[Found])
     finished: list[Finished] = field(default_factory=list[Finished])
     unreadable: list[str] = field(default_factory=list[str])
+
+    def take(self, telling: "Telling") -> None:
+        """Add what became of a stream."""
+        job = telling.job
+        if job.final:
+            self.finished.append(Finished(telling.key, job.state is State.DONE, telling.since_ns))
+        else:
+            self.unfinished.append(Found(job, telling.head, telling.since_ns))
+
+    def sort(self) -> None:
+        """Put the unfinished in the order of their offers."""
+        self.unfinished.sort(key=attrgetter("job.offered_ns"))
 
 
 def replay_stream(records: Iterable[Record]) -> list[tuple[Record, Job]]:
@@ -64,29 +79,56 @@ def _check_names(job: Job, key: StreamKey) -> None:
         raise TypeError("offered_ns is no whole number")
 
 
+def told(error: Exception) -> str:
+    """Return one of NONSENSE as a sentence."""
+    return f"{type(error).__name__}: {error}"
+
+
+class Telling:
+    """One stream, folded record by record: its job so far, the head (see `head_of`), and since when it is so."""
+
+    def __init__(self, key: StreamKey) -> None:
+        self.key = key
+        self.job = NEW
+        self.head = ""
+        self.since_ns = 0
+
+    def add(self, record: Record) -> None:
+        """Fold one more record, upcast.
+
+        Raises:
+            One of NONSENSE: the table does not follow; all is as it was.
+
+        """
+        job = self.job
+        after = evolve(job, decode(record.event, record.data))
+        _check_names(after, self.key)
+        if not job.outcome_known:
+            self.head = record.hash
+        if after.state is not job.state:
+            self.since_ns = record.at_ns
+        self.job = after
+
+
 def replay(records: Iterable[Record]) -> Recovered:
-    """Fold all records, in the order of commit. One bad stream costs that stream only."""
-    jobs: dict[StreamKey, tuple[Job, str, int]] = {}
-    bad: dict[StreamKey, str] = {}
+    """Fold records, upcast, each stream's in order. One bad stream costs that stream only."""
+    tellings: dict[StreamKey, Telling] = {}
+    bad: set[StreamKey] = set()
+    found = Recovered()
     for record in records:
         key = record.key
         if key in bad:
             continue
-        job, head, since_ns = jobs.get(key, (NEW, "", 0))
+        telling = tellings.get(key)
+        if telling is None:
+            telling = tellings[key] = Telling(key)
         try:
-            after = evolve(job, decode(record.event, record.data))
-            _check_names(after, key)
-        except (IllegalTransition, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-            bad[key] = f"{key}: record {record.seq}: {type(error).__name__}: {error}"
-            jobs.pop(key, None)
-            continue
-        head = head if job.outcome_known else record.hash
-        jobs[key] = (after, head, record.at_ns if after.state is not job.state else since_ns)
-    found = Recovered(unreadable=list(bad.values()))
-    for key, (job, head, since_ns) in jobs.items():
-        if job.final:
-            found.finished.append(Finished(key, job.state is State.DONE, since_ns))
-        else:
-            found.unfinished.append(Found(job, head, since_ns))
-    found.unfinished.sort(key=attrgetter("job.offered_ns"))
+            telling.add(record)
+        except NONSENSE as error:
+            bad.add(key)
+            del tellings[key]
+            found.unreadable.append(f"{key}: record {record.seq}: {told(error)}")
+    for telling in tellings.values():
+        found.take(telling)
+    found.sort()
     return found

@@ -1,7 +1,7 @@
 """Starting the daemon's process: configuration, logging, host, lock; then the loop.
 
 Exit codes: 0 asked to stop; 2 the configuration is wrong; 3 this machine can't run jobs as configured;
-4 another daemon works in the same state folder.
+4 another daemon works in the same state folder; 5 the journal is not this version's to take over.
 """
 
 import asyncio
@@ -9,13 +9,18 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
+from fsm_miner import __version__
 from fsm_miner.clock import SystemClock, SystemDice
 from fsm_miner.config import Config, ConfigError, Secret, load_config, resolve_secret, warnings_of
 from fsm_miner.daemon import Daemon
+from fsm_miner.delivery import timestamp
 from fsm_miner.fault_points.points import FaultPoints
 from fsm_miner.fault_points.ports import FaultyPorts
 from fsm_miner.fault_points.spec import VARIABLE, FaultSpecError, take_spec
@@ -25,15 +30,21 @@ from fsm_miner.log import NodeLog, configure_logging
 from fsm_miner.log_values import Redactor
 from fsm_miner.notify import ServiceManager, take_service_manager
 from fsm_miner.offload import ready_threads
+from fsm_miner.takeover import ReadingDiffers
 from journal.port import JournalError
+from journal.schema import SchemaTooNew
 from runners.host import HostProblems, HostTools, probe_host
 from runners.run import Bind
 
-__all__ = ["EXIT_ALREADY_RUNNING", "EXIT_CONFIG", "EXIT_HOST", "host_tools", "run_daemon"]
+__all__ = ["EXIT_ALREADY_RUNNING", "EXIT_CONFIG", "EXIT_HOST", "EXIT_JOURNAL", "host_tools", "run_daemon"]
 
 EXIT_CONFIG = 2
 EXIT_HOST = 3
 EXIT_ALREADY_RUNNING = 4
+EXIT_JOURNAL = 5
+# A daemon that had to begin anew this soon waits before the next time: a disk that rots needs no haste.
+_SHORT_LIFE_S = 60.0
+_PAUSE_S = 5.0
 # Large artifacts are hashed and large folders removed by threads, and every running job is watched by one now and
 # then: those must not wait for these.
 _THREADS = 16
@@ -89,7 +100,8 @@ def _run(
             log.error("host_unfit", problem=problem)
         return EXIT_HOST
     try:
-        instance = Instance(config.state_dir)
+        started_at = timestamp(SystemClock().now_ns())
+        instance = Instance(config.state_dir, version=__version__, started_at=started_at)
     except AlreadyRunning as error:
         log.error("already_running", problem=str(error))  # noqa: TRY400 - a sentence, not a trace
         return EXIT_ALREADY_RUNNING
@@ -97,7 +109,7 @@ def _run(
         log.error("state_folder_unusable", problem=f"{config.state_dir}: {error.strerror}")  # noqa: TRY400
         return EXIT_HOST
 
-    async def life() -> None:
+    async def life() -> bool:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, node_log.reopen)
         loop.set_default_executor(ready_threads(_THREADS))
@@ -113,14 +125,28 @@ def _run(
             ports=None if points is None else FaultyPorts(points),
             service=service,
         )
-        await daemon.run()
+        return await daemon.run()
 
     try:
-        uvloop.run(life())
+        _live(life)
+    except (ReadingDiffers, SchemaTooNew) as error:
+        log.error("journal_refused", problem=str(error))  # noqa: TRY400 - a sentence, not a trace
+        return EXIT_JOURNAL
     except (JournalError, OSError) as error:
         log.exception("cannot_start", problem=str(error), exc_info=error)
         return EXIT_HOST
+    instance.close()
     return 0
+
+
+def _live(life: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    """Live until a life ends for good: one that found its journal damaged is followed by one that salvages it."""
+    while True:
+        began = time.monotonic()
+        if not uvloop.run(life()):
+            return
+        if time.monotonic() - began < _SHORT_LIFE_S:
+            time.sleep(_PAUSE_S)
 
 
 def host_tools(config: Config) -> HostTools | HostProblems:
