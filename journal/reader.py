@@ -13,6 +13,7 @@ from journal.port import ChainBroken, JournalError, JournalUnavailable, Record, 
 from journal.record import ChainChecker, Head
 from journal.schema import FINAL_STATES, SchemaTooNew, schema_version
 from journal.upcast import Upcasters
+from journal.wal import holds_commit
 
 __all__ = [
     "COLUMNS",
@@ -76,8 +77,10 @@ def to_record(row: tuple[Any, ...]) -> Record:
     )
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
+def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
     """Open `path` so that neither it nor its neighbours are created or changed.
+
+    `live`: this process has it open for writing as well, so SQLite looks after the log, whatever is in it.
 
     Raises:
         Damaged: there is a write-ahead log without its index, or nothing that SQLite can open.
@@ -90,9 +93,9 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     index = path.with_name(path.name + "-shm")
     if not log.exists():
         how = "immutable=1"
-    elif index.exists():
+    elif index.exists() and (live or log.stat().st_size == 0 or holds_commit(log)):
         how = "readonly_shm=1"
-    elif log.stat().st_size == 0:
+    elif not holds_commit(log):
         how = "immutable=1"
     else:
         raise Damaged(f"{log} is there and {index.name} is not: start the daemon once, it puts this right")
@@ -248,8 +251,10 @@ class Reader:
             raise Damaged(f"{self._path}: {error}") from error
 
 
-def open_reader(path: Path, upcasters: Upcasters | None = None) -> Reader:
+def open_reader(path: Path, upcasters: Upcasters | None = None, *, live: bool = False) -> Reader:
     """Open the journal at `path` for reading; works while the daemon runs and when it does not.
+
+    `live` as in `connect_reader`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -257,7 +262,7 @@ def open_reader(path: Path, upcasters: Upcasters | None = None) -> Reader:
         Damaged: it can't be read.
 
     """
-    conn = connect_reader(path)
+    conn = connect_reader(path, live=live)
     try:
         version = schema_version(conn)
     except UNREADABLE as error:

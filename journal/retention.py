@@ -75,6 +75,7 @@ def export_streams(reader: Reader, keys: Sequence[StreamKey], folder: Path, now_
     partial = path.with_name(path.name + ".partial")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fsync_folder(folder.parent)  # a power cut must not take the folder, and with it what is dropped below
         fd = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(fd, "wb") as raw:
             with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as packed:

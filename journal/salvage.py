@@ -3,7 +3,7 @@
     <name>                      healthy, or found damaged
     <name>.salvaging            a fresh database, being filled; worth nothing until it is complete
     <name>.salvaged-<stamp>     complete and durable: from here on the swap is finished, if need be by the next start
-    <name>.damaged-<stamp>      the old database, with its -wal and -shm beside it, unchanged
+    <name>.damaged-<stamp>      the old database, with its -wal, -shm and -journal beside it, unchanged
 
 Streams are kept up to the last record whose chain holds. What follows a bad record can't be trusted and is dropped
 and reported; it is still in the file that was set aside.
@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from journal.creation import make_whole
 from journal.port import ChainBroken, JournalUnavailable, Record, StreamKey
 from journal.reader import COLUMNS, INSERT, UNREADABLE, Damaged, connect_reader, open_reader, to_record
 from journal.record import ChainChecker
-from journal.schema import connect_writer, fsync_folder, migrate
+from journal.schema import connect_writer, fsync_folder
 
 __all__ = ["Salvage", "find_damage", "finish_swap", "lend_index", "salvage"]
 
@@ -99,10 +100,8 @@ def salvage(path: Path, reason: str, now_ns: int, stamp: str) -> Salvage:
     partial = path.with_name(path.name + ".salvaging")
     aside = path.with_name(f"{path.name}.damaged-{stamp}")
     try:
-        _remove(partial)
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        make_whole(partial, now_ns, busy_s=5.0)
         with closing(connect_writer(partial, busy_s=5.0)) as target:
-            migrate(target, now_ns)
             report = _copy(path, target, Salvage(aside, reason))
         partial.rename(path.with_name(f"{path.name}.salvaged-{stamp}"))
         fsync_folder(path.parent)
@@ -131,18 +130,13 @@ def finish_swap(path: Path) -> Path | None:
         return None
     fresh = complete[-1]
     aside = path.with_name(f"{path.name}.damaged-{fresh.name[len(prefix) :]}")
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in ("-journal", "-wal", "-shm", ""):
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
     fsync_folder(path.parent)
     fresh.rename(path)
     fsync_folder(path.parent)
     return aside
-
-
-def _remove(partial: Path) -> None:
-    for suffix in ("-wal", "-shm", ""):
-        partial.with_name(partial.name + suffix).unlink(missing_ok=True)
 
 
 def _copy(path: Path, target: sqlite3.Connection, report: Salvage) -> Salvage:

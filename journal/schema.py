@@ -13,20 +13,18 @@ mistaken for a newer release. Migrations go forward only, all of them in one tra
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
 from sqlite_utils import Database
 
-from journal.port import JournalError, JournalUnavailable
+from journal.port import JournalError
 
 __all__ = [
     "FINAL_STATES",
     "NEWEST",
     "SchemaTooNew",
     "connect_writer",
-    "create",
     "fsync_folder",
     "migrate",
     "note",
@@ -227,30 +225,6 @@ def note(conn: sqlite3.Connection, notes: Mapping[str, str]) -> None:
         if conn.in_transaction:
             conn.execute("ROLLBACK")
         raise
-
-
-def create(path: Path, now_ns: int, *, busy_s: float = 5.0, notes: Mapping[str, str] | None = None) -> None:
-    """Make `path` (mode 0600) if it is not there, migrate it, write `notes`. Returns when all of it is durable.
-
-    Raises:
-        SchemaTooNew: a later release wrote it.
-        JournalUnavailable: it can't be made, opened or migrated.
-
-    """
-    try:
-        fresh = not path.exists()
-        if fresh:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        with closing(connect_writer(path, busy_s=busy_s)) as conn:
-            migrate(conn, now_ns)
-            if notes:
-                note(conn, notes)
-        if fresh:
-            fsync_folder(path.parent)
-    except (OSError, sqlite3.Error) as error:
-        raise JournalUnavailable(
-            f"{path}: can't be opened for writing: {error}: check folder, rights and free space"
-        ) from error
 
 
 def touch_header(conn: sqlite3.Connection) -> None:

@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from journal.creation import create
 from journal.port import Entry, JournalUnavailable, Record, StreamKey
 from journal.presence import Presence
 from journal.reader import Reader, open_reader
 from journal.record import Head, check_key, check_name, check_time, prepare
 from journal.retention import Expiry, export_streams, seal_exported
-from journal.schema import connect_writer, create, touch_header
+from journal.schema import connect_writer, touch_header
 from journal.upcast import Upcasters
 from journal.writer import Append, Task, Writer
 
@@ -58,7 +59,7 @@ class SqliteJournal:
         except sqlite3.Error as error:
             raise JournalUnavailable(f"{path}: can't be opened for writing: {error}") from error
         try:
-            self._reader = open_reader(path, self._upcasters)
+            self._reader = open_reader(path, self._upcasters, live=True)
         except BaseException:
             conn.close()
             raise
@@ -176,11 +177,11 @@ class SqliteJournal:
         self._writer.join()
 
     def _due(self, before_ns: int, is_final: Callable[[Record], bool], streams_max: int) -> list[StreamKey]:
-        with open_reader(self.path, self._upcasters) as reader:
+        with open_reader(self.path, self._upcasters, live=True) as reader:
             return [last.key for last in reader.expired(before_ns) if is_final(last)][:streams_max]
 
     def _export(self, keys: Sequence[StreamKey], folder: Path, now_ns: int) -> Expiry:
-        with open_reader(self.path, self._upcasters) as reader:
+        with open_reader(self.path, self._upcasters, live=True) as reader:
             return export_streams(reader, keys, folder, now_ns)
 
     def _reading(self) -> Reader:
@@ -188,7 +189,7 @@ class SqliteJournal:
         put_back = len(self._writer.put_back)
         if put_back > self._put_back and not self._closed:
             try:
-                fresh = open_reader(self.path, self._upcasters)
+                fresh = open_reader(self.path, self._upcasters, live=True)
             except OSError as error:
                 raise JournalUnavailable(f"{self.path}: can't be opened for reading: {error}") from error
             self._reader.close()
