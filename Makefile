@@ -48,6 +48,11 @@ run: venv  ## Start coordinator and daemon to play with; Ctrl-C ends both
 test: venv lint  ## Run every check and every test
 	FSM_MINER_TEST_INSTALLED=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 
+.PHONY: deb
+deb: venv  ## Build the Debian package, in build/deb
+	$(BIN)/python tools/deb.py
+	@if command -v lintian >/dev/null; then lintian --fail-on error,warning build/deb/*.deb; else echo "lintian is not installed: not checked"; fi
+
 .PHONY: lint
 lint: venv  ## Check style, types, layering and generated documents
 	$(BIN)/ruff check $(CHECKED)
