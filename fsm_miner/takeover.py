@@ -31,7 +31,7 @@ from journal.suspicion import clear_suspicion, is_suspect
 from journal.upcast import VersionUnknown
 from states.table import State
 
-__all__ = ["ReadingDiffers", "Taken", "take_over"]
+__all__ = ["ReadingDiffers", "Taken", "foreign", "take_over"]
 
 _SHOWN_MAX = 10
 _UNREADABLE_MAX = 1000
@@ -146,9 +146,9 @@ def _look(path: Path, boot_id: str) -> _Look:
         damage = damage or str(error)
     if damage is None and found.broken:
         damage = str(found.broken[0])
-    foreign = _foreign(found, notes, schema)
-    if foreign:
-        raise ReadingDiffers(path, found, foreign, notes.get("version"))
+    against = foreign(found, notes, schema)
+    if against:
+        raise ReadingDiffers(path, found, against, notes.get("version"))
     found.recovered.unreadable += map(str, found.differences)
     return _Look(found.recovered, damage, unreadable=found.differences)
 
@@ -174,7 +174,7 @@ def _glance(reader: Reader) -> Recovered | None:
     return recovered
 
 
-def _foreign(found: Survey, notes: dict[str, str], schema: int) -> list[Difference]:
+def foreign(found: Survey, notes: dict[str, str], schema: int) -> list[Difference]:
     """Return the differences that speak against this version: not those that no version could read.
 
     The same reading finds a stream unreadable that it did not write; so did an older one, and noted it. A journal

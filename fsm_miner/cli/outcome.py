@@ -27,6 +27,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     HOST = 3
     ALREADY_RUNNING = 4
+    JOURNAL = 5
 
 
 class Refused(Exception):

@@ -15,7 +15,8 @@ EXIT_CODES = """\
   0  it was asked to stop
   2  the configuration is wrong: every problem is on standard error
   3  this machine can't run jobs as configured: see `fsm-miner check`
-  4  another daemon works in the same state folder"""
+  4  another daemon works in the same state folder
+  5  this version reads the journal otherwise than it was written, or a later one wrote it; nothing was changed"""
 
 
 def command(config: ConfigOption = None) -> int:
