@@ -45,6 +45,24 @@ _ETC = (
     "/etc/OpenCL",
     "/etc/vulkan",
 )
+# What /proc tells of the machine, not of processes: a job of a daemon that runs as root owns these files.
+_PROC_MASKED = (
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/slabinfo",
+    "/proc/timer_list",
+    "/proc/vmallocinfo",
+)
 _VERSION_MIN = (0, 8)  # Debian 12; --size, --disable-userns and the namespaces in the status are there
 _PROBE_TIMEOUT_S = 10
 
@@ -54,8 +72,9 @@ class HostTools:
     """Absolute paths of the chain's programs, and facts about the machine.
 
     `binds` are system folders, read-only; `links` are (target, path) of symbolic links such as /bin -> usr/bin.
-    `base_nice` is this process's own niceness: the chain adds only what is missing. `seccomp` is the filter on jobs'
-    system calls; empty without a sandbox, and on a machine that there is none for (`runners.seccomp`).
+    `masked` are files of /proc that jobs find empty. `base_nice` is this process's own niceness: the chain adds
+    only what is missing. `seccomp` is the filter on jobs' system calls; empty without a sandbox, and on a
+    machine that there is none for (`runners.seccomp`).
     """
 
     sh: str
@@ -70,6 +89,7 @@ class HostTools:
     bwrap_version: tuple[int, ...]
     binds: tuple[Bind, ...]
     links: tuple[tuple[str, str], ...]
+    masked: tuple[str, ...] = ()
     base_nice: int = 0
     seccomp: bytes = field(default=b"", repr=False)
 
@@ -136,6 +156,7 @@ def probe_host(
         bwrap_version=(),
         binds=binds + tuple(extra_binds),
         links=links,
+        masked=tuple(path for path in _PROC_MASKED if Path(path).exists()),
         base_nice=os.getpriority(os.PRIO_PROCESS, 0),
     )
     return host if backend == "none" else _with_bwrap(host, search_path)

@@ -158,6 +158,8 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
     for name, value in (*spec.env.items(), *spec.secret_env.items()):
         yield from ("--setenv", name, value)
     yield from ("--proc", "/proc", "--dev", "/dev")
+    for path in host.masked:
+        yield from ("--ro-bind", "/dev/null", path)
     # Memory too, and invisible to a watchdog that adds up processes: bounded, and counted by it.
     size = str(max(16, spec.limits.memory_mb // 2) * _MIB)
     yield from ("--size", size, "--perms", "1777", "--tmpfs", "/dev/shm")  # noqa: S108  (inside the sandbox)

@@ -26,7 +26,7 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 class TreeSample:
     """One look. `memory_bytes` is cheap and never too low; `anonymous_bytes` leaves shared pages out.
 
-    `cpu_s` counts every process that lives or was waited for inside.
+    `processes` counts their threads too, as pids.max does. `cpu_s` counts every process that lives or was waited for.
     """
 
     processes: int
@@ -72,11 +72,12 @@ def sample_tree(init: int, crowded: Callable[[], bool] = lambda: False) -> TreeS
             stat = Path(f"/proc/{pid}/stat").read_bytes()
         except _GONE:
             continue
-        processes += 1
+        # num_threads, and below: counted from the end of the name, which may hold anything
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        processes += int(fields[17])
         resident += int(pages[1]) * _PAGE
         anonymous += max(0, int(pages[1]) - int(pages[2])) * _PAGE
-        # utime, stime, cutime, cstime, counted from the end of the name, which may hold anything
-        ticks += sum(map(int, stat[stat.rindex(b")") + 2 :].split()[11:15]))
+        ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
     held = _memory_folders(init)
     return TreeSample(processes, resident + held, anonymous + held, ticks / _TICKS)
 

@@ -195,7 +195,7 @@ def _processes(files: RunFiles, limits: Limits, meter: UsageMeter) -> Breach | N
 
         sample = None if crowded() else sample_tree(pid, crowded)
         if sample is None or sample.processes > limits.processes or crowded():
-            return Breach(BreachKind.PROCESSES, f"had more than {limits.processes} processes")
+            return Breach(BreachKind.PROCESSES, f"had more than {limits.processes} processes and threads")
         meter.note(sample.cpu_s, sample.anonymous_bytes)
         if sample.memory_bytes <= limits.memory_mb * _MIB:
             return None
