@@ -29,6 +29,7 @@ class Presence:
         self._busy_s = busy_s
         self._now_ns = now_ns
         self._opened = self._names()
+        self._placed: tuple[int, int] | None = None
 
     def problem(self) -> str | None:
         """Say which name no longer leads to what is open; None while all do."""
@@ -56,6 +57,7 @@ class Presence:
             _fsync(copy)
             self._clear_the_place()
             copy.rename(self._path)
+            self._placed = self._names()[0]  # ours, should it not be opened now
         except BaseException:
             copy.unlink(missing_ok=True)
             raise
@@ -69,7 +71,7 @@ class Presence:
     def _clear_the_place(self) -> None:
         """Set aside what somebody put there; remove a log and an index that would not fit the new file."""
         there = self._names()
-        stranger = there[0] is not None and there[0] != self._opened[0]
+        stranger = there[0] not in {None, self._opened[0], self._placed}
         aside = f".stranger-{stamp(self._now_ns())}"
         for suffix, found in zip(_SUFFIXES, there, strict=True):
             path = self._path.with_name(self._path.name + suffix)

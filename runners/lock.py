@@ -8,11 +8,22 @@ it would still be seen. Held by anybody = alive; free = all dead, the status fil
 
 import fcntl
 import os
-from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
-__all__ = ["AlreadyStarted", "LockState", "RunError", "create_locked", "look", "nameless_holders"]
+__all__ = [
+    "AlreadyStarted",
+    "Identity",
+    "LockState",
+    "RunError",
+    "create_locked",
+    "identity",
+    "look",
+    "nameless_holders",
+]
+
+Identity = tuple[int, int]
+"""A file, whatever its name is: device and inode."""
 
 
 class RunError(Exception):
@@ -73,31 +84,44 @@ def look(path: Path) -> LockState:
     return LockState.FREE
 
 
-def nameless_holders(path: Path) -> list[int]:
-    """Return the processes that have a lock file of this path open whose name was taken away (proc(5), "fd").
+def identity(path: Path) -> Identity | None:
+    """Return which file is behind the name; None if none is."""
+    try:
+        found = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
-    Somebody deleted the folder of a run that lives: its lock can't be looked at any more, but the kernel still
-    knows who has it open. Reads the descriptors of every process of this user: some ten milliseconds.
+
+def nameless_holders(path: Path, known: Identity | None) -> list[int]:
+    """Return the processes that have a lock file open which `path` led to, and leads to no more (proc(5), "fd").
+
+    Somebody deleted or moved the folder of a run that lives: its lock can't be looked at any more, but the kernel
+    still knows who has it open. `known` is which file it was, if that was seen; else only a deleted one is found.
+    Reads the descriptors of every process of this user: some ten milliseconds.
     """
     wanted = f"{path} (deleted)"
-    return [
-        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and _has(entry, wanted)
-    ]
+    found: list[int] = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - names, not paths
+        if entry.isdecimal() and int(entry) != os.getpid() and _has(f"/proc/{entry}/fd", wanted, known):
+            found.append(int(entry))
+    return found
 
 
-def _has(process: Path, wanted: str) -> bool:
-    if int(process.name) == os.getpid():
-        return False
-    return wanted in _opened(process / "fd")
-
-
-def _opened(fds: Path) -> Iterator[str]:
+def _has(fds: str, wanted: str, known: Identity | None) -> bool:
     try:
         names = os.listdir(fds)  # noqa: PTH208 - names, not paths
     except OSError:
-        return  # it has ended, or is another user's
+        return False  # it has ended, or is another user's
     for name in names:
         try:
-            yield os.readlink(fds / name)  # noqa: PTH115 - the text alone
+            link = os.readlink(f"{fds}/{name}")  # noqa: PTH115 - the text alone
+            if link == wanted:
+                return True
+            if known is not None and link.endswith(".lock"):
+                found = os.stat(f"{fds}/{name}")  # noqa: PTH116 - one system call
+                if (found.st_dev, found.st_ino) == known:
+                    return True
         except OSError:
             continue  # closed meanwhile
+    return False

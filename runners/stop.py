@@ -8,7 +8,7 @@ import time
 from enum import Enum
 
 from runners import cgroup as cgroups
-from runners.lock import LockState, look, nameless_holders
+from runners.lock import Identity, LockState, look, nameless_holders
 from runners.process import init_pidfd, send, signal_command
 from runners.run import RunFiles
 from runners.status import read_status
@@ -75,16 +75,16 @@ def _kill(files: RunFiles) -> None:
         send(pidfd, signal.SIGKILL)
 
 
-async def end_nameless(files: RunFiles) -> bool:
+async def end_nameless(files: RunFiles, lock: Identity | None) -> bool:
     """End a run whose lock has no name any more, because its folder was removed; return whether anything lived.
 
-    Nobody can collect what it makes, nor watch it. What holds the lock is killed, `timeout` among it, and with that
+    `lock` is which file it was, if that was seen before. Nobody can collect what it makes, nor watch it. What holds the lock is killed, `timeout` among it, and with that
     the sandbox goes. Waits until nothing is left, for a process that does not die as well.
     """
     if look(files.lock) is not LockState.ABSENT:
         return False
     found = False
-    while holders := await asyncio.to_thread(nameless_holders, files.lock):
+    while holders := await asyncio.to_thread(nameless_holders, files.lock, lock):
         found = True
         if files.cgroup is not None:
             cgroups.kill(files.cgroup)
@@ -93,7 +93,7 @@ async def end_nameless(files: RunFiles) -> bool:
                 pidfd = os.pidfd_open(pid)
                 try:
                     # Looked at again, so that a reused number is left alone.
-                    if pid in await asyncio.to_thread(nameless_holders, files.lock):
+                    if pid in await asyncio.to_thread(nameless_holders, files.lock, lock):
                         send(pidfd, signal.SIGKILL)
                 finally:
                     os.close(pidfd)

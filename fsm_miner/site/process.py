@@ -14,7 +14,7 @@ from runners import cgroup as cgroups
 from runners.host import HostTools
 from runners.launch import Launched, launch
 from runners.launch import LaunchFailed as RunLaunchFailed
-from runners.lock import AlreadyStarted, LockState, look
+from runners.lock import AlreadyStarted, Identity, LockState, identity, look
 from runners.reserve import DiskReserve
 from runners.run import Limits, RunFiles, RunSpec
 from runners.series import UsageSeries
@@ -58,6 +58,7 @@ class _Known:
     """What this daemon process knows of a run beyond its files."""
 
     child: int | None = None
+    lock: Identity | None = None
     meter: UsageMeter = field(default_factory=UsageMeter)
 
 
@@ -109,7 +110,7 @@ class Processes:
                 raise
             code = ErrorCode.NORESOURCE if refused_by_disk(error) else ErrorCode.INTERNAL
             return LaunchFailed(Failure(code, f"the run could not be started: {error}"))
-        self._known[spec.name] = _Known(launched.pid)
+        self._known[spec.name] = _Known(launched.pid, identity(launched.files.lock))
         return _succeeded(launched, isolation)
 
     def started_before(self, status: Path) -> LaunchSucceeded:
@@ -123,7 +124,7 @@ class Processes:
         """Wait for the end, or for a broken limit."""
         known = self._known.get(run.name)
         if known is None:
-            known = self._known[run.name] = _Known()
+            known = self._known[run.name] = _Known(lock=identity(run.files.lock))
             if isinstance(observe(run.files), Alive):
                 return ProcessFound(os.getpid())
         waiting = asyncio.create_task(wait_end(run.files, child=known.child, reaped=known.meter.note_cpu))
@@ -146,9 +147,9 @@ class Processes:
                 await asyncio.wait({waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
                 if watching.done() and not waiting.done() and isinstance(breach := watching.result(), Breach):
                     return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
-                await end_nameless(run.files)
+                await end_nameless(run.files, known.lock)
             ended = await waiting
-            await end_nameless(run.files)  # known from its files alone, it was taken for dead
+            await end_nameless(run.files, known.lock)  # known from its files alone, it was taken for dead
             known.child = None  # reaped: its number may be another's by now
             if job.limit is None and isinstance(breach := log_breach(run.files, run.limits), Breach):
                 return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
@@ -164,7 +165,7 @@ class Processes:
         """
         known = self._known.setdefault(run.name, _Known())
         greedy = job.limit is not None and job.limit.code is not ErrorCode.TIMEOUT
-        await end_nameless(run.files)
+        await end_nameless(run.files, known.lock)
         while await stop(run.files, 0.0 if greedy else run.limits.grace_s) is StopOutcome.STUCK:
             pass
         return self._gone(job, run, await wait_end(run.files, child=known.child, reaped=known.meter.note_cpu))

@@ -265,11 +265,9 @@ class MachineSite:
         assert job.intent is not None
         workspace = self.workspace(job)
         cgroup = None if job.intent.cgroup is None else Path(job.intent.cgroup)
-        manifest = Manifest.from_journal(job.manifest)
-        takes_stdout = manifest.stdout is not None or manifest.implicit_stdout is not None
         return Watched(
             run_name(workspace, job.run),
-            files_of(workspace.run_paths, job.run, cgroup, workspace.stdout if takes_stdout else None),
+            files_of(workspace.run_paths, job.run, cgroup, workspace.stdout),
             self._planner.limits(Verdict.of(job.intent), job.requirements.get("cpu_threads")),
         )
 

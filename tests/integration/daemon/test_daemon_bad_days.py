@@ -188,8 +188,13 @@ def ended(pid):
         return True
 
 
+def move_away(jobs):
+    jobs.rename(jobs.with_name("moved"))
+
+
+@pytest.mark.parametrize("away", [shutil.rmtree, move_away])
 @pytest.mark.parametrize("restarted", [False, True], ids=["known", "reattached"])
-def test_jobs_deleted_under_running_ones_run_again_and_never_twice_at_once(rig, page, restarted):
+def test_jobs_deleted_under_running_ones_run_again_and_never_twice_at_once(rig, page, restarted, away):
     go = rig.shown / "go"
     (job_id,) = rig.coordinator.submit(printed(waiting_for(go)))
     rig.node.await_event(job_id, "Launched")
@@ -197,7 +202,7 @@ def test_jobs_deleted_under_running_ones_run_again_and_never_twice_at_once(rig, 
     if restarted:
         rig.node.restart()
         rig.node.await_event(job_id, "Reattached")
-    shutil.rmtree(rig.node.jobs)
+    away(rig.node.jobs)
     rig.node.await_event(job_id, "Launched", 2)
     assert ended(pid), "two runs of one job at once"
     go.touch()
