@@ -176,6 +176,7 @@ class Daemon:
                 *self._premises.found.all,
                 *self._supervisor.lacks.values(),
                 *self._check.troubles,
+                *taken.troubles,
                 *self._housekeeping.troubles,
             ),
         )

@@ -36,7 +36,7 @@ def check_whole(path: Path, stop: Event) -> str | None:
         JournalError, OSError: it can't be opened.
 
     """
-    with open_reader(path) as reader:
+    with open_reader(path, live=True) as reader:
         problem = reader.damage(chains=False)
         key, seq, checker = StreamKey("", -1), 0, ChainChecker()
         while problem is None and not stop.is_set():

@@ -57,11 +57,15 @@ class ReadingDiffers(JournalError):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A journal that is ours. `whole`: every record was checked, not only what a start needs."""
+    """A journal that is ours. `whole`: every record was checked, not only what a start needs.
+
+    `troubles` says for `/healthz` what was lost, if it had to be salvaged.
+    """
 
     journal: SqliteJournal
     recovered: Recovered
     whole: bool
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -115,7 +119,8 @@ def take_over(path: Path, *, boot_id: str, now_ns: Callable[[], int], log: Log) 
         log.error("journal_salvaged", report=str(report))
     for problem in look.recovered.unreadable:
         log.error("stream_unreadable", problem=problem)
-    return Taken(journal, look.recovered, look.whole)
+    troubles = () if report is None else (f"{report}; look at it, then restart the daemon",)
+    return Taken(journal, look.recovered, look.whole, troubles)
 
 
 def _look(path: Path, boot_id: str) -> _Look:
