@@ -17,7 +17,7 @@ from fsm_miner.session import Session
 from fsm_miner.supervisor import Supervisor
 from journal.port import StreamKey
 from states import stimuli as s
-from states.job import Job
+from states.job import Job, newest_attempts
 from states.retry import Backoff
 from states.table import State
 
@@ -46,8 +46,15 @@ class Reconciler:
 
     async def run(self, found: Sequence[tuple[Job, int]]) -> None:
         """Ask about `found`: jobs with the time (UTC, ns) at which each entered its state."""
+        # The answer names jobs, not attempts: of a job with several, only the newest is asked about. The others
+        # are given up by the supervisor, and an `abandon` that means them must not end the newest.
+        newest = newest_attempts(job for job, _ in found)
         # A job in PULLING asks for itself: its ack is still due.
-        asked = [(job, since) for job, since in found if job.state is not State.PULLING]
+        asked = [
+            (job, since)
+            for job, since in found
+            if job.attempt == newest[job.job_id] and job.state is not State.PULLING
+        ]
         if asked and not await self._reconcile(asked):
             await self._ack_again([job for job, _ in asked])
         self._supervisor.open_admission()

@@ -22,7 +22,7 @@ from states.due import due
 from states.events import Event
 from states.evolve import IllegalTransition
 from states.instructions import AwaitSlot, Instruction, Launch, Wait
-from states.job import NEW, Job
+from states.job import NEW, Job, newest_attempts
 from states.retry import Policy
 
 __all__ = ["Effects", "Observer", "Supervisor", "key_of"]
@@ -126,10 +126,17 @@ class Supervisor:
     # Running.
 
     def recover(self, found: Iterable[tuple[Job, str]]) -> None:
-        """Take over unfinished jobs (with their streams' heads) and do what is due. No slot before `open_admission`."""
+        """Take over unfinished jobs (with their streams' heads) and do what is due. No slot before `open_admission`.
+
+        A crash between the record of an offer and the end of the attempts before it is made good here.
+        """
         for job, head in found:
             live = self._live[key_of(job)] = _Live(job, head)
             self._act(live)
+        newest = newest_attempts(self.jobs())
+        for job in self.jobs():
+            if job.attempt < newest[job.job_id]:
+                self._give_up(job, newest[job.job_id])
 
     def open_admission(self) -> None:
         """Start granting slots: after a restart, only when the coordinator was asked about the jobs found."""
@@ -154,8 +161,11 @@ class Supervisor:
         self._act(live)
         for other in self.jobs():
             if other.job_id == stimulus.job_id and other.attempt < stimulus.attempt:
-                self.feed_soon(key_of(other), s.AbandonAsked(f"attempt {stimulus.attempt} was handed out"))
+                self._give_up(other, stimulus.attempt)
         return True
+
+    def _give_up(self, job: Job, for_attempt: int) -> None:
+        self.feed_soon(key_of(job), s.AbandonAsked(f"attempt {for_attempt} was handed out"))
 
     async def feed(self, key: StreamKey, stimulus: s.Stimulus) -> None:
         """Let a stimulus happen to a job; nothing, if the job is not in hand."""

@@ -1,6 +1,6 @@
 """A job as its journal tells it: the value that `evolve` builds, event by event."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
@@ -8,7 +8,7 @@ from states.codes import Failure
 from states.events import Ended, Launched, LaunchIntended, RetryScheduled
 from states.table import FINAL, HOLDS_SLOT, State
 
-__all__ = ["NEW", "Job", "Step"]
+__all__ = ["NEW", "Job", "Step", "newest_attempts"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -99,3 +99,11 @@ class Job(NamedTuple):
 
 
 NEW = Job()
+
+
+def newest_attempts(jobs: Iterable[Job]) -> dict[str, int]:
+    """Return the highest attempt of each job id: the ones before it were counted as over when it was handed out."""
+    newest: dict[str, int] = {}
+    for job in jobs:
+        newest[job.job_id] = max(job.attempt, newest.get(job.job_id, 0))
+    return newest

@@ -1,18 +1,25 @@
 """The supervisor where the journal lets it down; its ordinary days are the simulator's."""
 
 import asyncio
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
+from fsm_miner.coordinator.port import Reconciled
+from fsm_miner.reconcile import Reconciler
+from fsm_miner.recovery import head_of, replay_stream
 from fsm_miner.supervisor import Supervisor
 from fsm_miner.worksite import NotNow
 from journal import FailingJournal, FailsOnNth, MemoryJournal
 from journal.port import JournalUnavailable, StreamKey
+from states import events as e
 from states import instructions as i
 from states import stimuli as s
 from states.admission import Capacity
-from states.retry import Policy
+from states.evolve import evolve
+from states.job import NEW
+from states.retry import Backoff, Policy
 from states.table import State
 
 KEY = StreamKey("j-1", 1)
@@ -172,6 +179,56 @@ def test_a_job_that_is_over_is_not_taken_again():
         return observer.states
 
     assert play(memory(), script)[-1] is State.DONE
+
+
+class Idle(Effects):
+    async def perform(self, job, instruction):
+        return await asyncio.Event().wait()
+
+
+def test_an_attempt_that_was_overtaken_before_a_crash_is_given_up_after_it():
+    """The crash came between the record of the second attempt and the end of the first."""
+    journal = memory()
+    for number in (1, 2):  # two supervisors, of which none knows of the other's attempt
+        offer = replace(OFFER, attempt=number)
+        assert play(journal, lambda supervisor, _observer, _effects, o=offer: supervisor.offer(o), Idle())
+
+    async def go_on(supervisor, observer, effects):
+        found = [replay_stream(journal.read(key)) for key in journal.streams()]
+        supervisor.recover((steps[-1][1], head_of(steps)) for steps in found)
+        await until(lambda: supervisor.job(KEY) is None)
+        return [job.attempt for job in supervisor.jobs()]
+
+    assert play(journal, go_on, Idle()) == [2]
+    assert [record.event for record in journal.read(KEY)] == ["Offered", "Superseded"]
+
+
+@pytest.mark.parametrize("said", ["abandon", "continue"])
+def test_after_a_restart_the_coordinator_is_asked_about_the_newest_attempt_alone(said):
+    """Its answer names jobs, not attempts: an `abandon` that means the first attempt would end the second."""
+    jobs = [evolve(evolve(NEW, e.Offered("j-1", n, {}, "0" * 64, 7)), e.Acked(30.0)) for n in (1, 2)]
+    asked, abandoned = [], []
+
+    class Knows:
+        async def reconcile(self, jobs):
+            asked.extend(job.attempt for job in jobs)
+            return Reconciled(frozenset({"j-1"} if said == "abandon" else ()))
+
+    class Ready:
+        async def ready(self):
+            pass
+
+    class Hears:
+        async def feed(self, key, stimulus):
+            abandoned.append(key.attempt)
+
+        def open_admission(self):
+            asked.append("open")
+
+    reconciler = Reconciler(Knows(), Ready(), Hears(), backoff=Backoff(1.0, 2.0), clock=Clock(), dice=Dice())
+    asyncio.run(reconciler.run([(job, 7) for job in jobs]))
+    assert asked == [2, "open"]
+    assert abandoned == ([2] if said == "abandon" else [])
 
 
 def test_the_failing_journal_says_so():

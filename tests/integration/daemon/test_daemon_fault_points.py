@@ -15,8 +15,9 @@ import pytest
 
 from fsm_miner.fault_points.spec import CALLS, SITE, VARIABLE
 from states.events import VERSIONS
+from states.table import FINAL, State
 from tests.integration.daemon.lives import LIVES, SECRET, TASK, UNTIL_GO, check, over
-from tests.integration.daemon.rig import printed, processes, until
+from tests.integration.daemon.rig import printed, processes, sh, until
 
 # Passed or not, as time will have it, in every life: each is taken where it is sure to be passed.
 TIMED = {"coordinator.progress": "cancel", "file.open:control/usage": "cancel"}
@@ -165,6 +166,35 @@ def test_killed_around_the_calls_that_are_about_no_job(play, book):
     in_order(play)
 
 
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_killed_around_the_end_of_an_attempt_that_was_overtaken(play, side):
+    """A later attempt was handed out, and written down; the earlier one is still running, and not yet given up."""
+    node, coordinator = play.rig.node, play.rig.coordinator
+    job_id = f"overtaken-{side}"
+    play.expected.add(job_id)
+    play.start(f"{side} journal.append:AbandonRequested@{job_id}")
+    coordinator.offer({**sh("echo started >&2; sleep 60"), "job_id": job_id})
+    node.await_printed(job_id, "started")
+    coordinator.offer({**printed("echo two"), "job_id": job_id, "attempt": 2})
+    assert node.exit_code() == -signal.SIGKILL
+    play.kills += 1
+    assert node.events(job_id, 2)[:1] == ["Offered"]
+    play.start()
+    for attempt in (1, 2):
+        until(
+            lambda n=attempt: State(node.stream(job_id, n)[-1].dest) in FINAL,
+            f"attempt {attempt} is over",
+            10,
+        )
+    (outcome,) = coordinator.outcomes(job_id)
+    assert (outcome["attempt"], outcome["kind"]) == (2, "result")
+    assert coordinator.artifact(job_id, "out.txt", 2) == b"two\n"
+    assert node.events(job_id).count("Superseded") == 1
+    until(node.registered, "the daemon is there")
+    node.stop()
+    in_order(play)
+
+
 def in_order(play):
     """Check what an outsider sees of the whole node while no daemon is there."""
     node = play.rig.node
@@ -186,5 +216,5 @@ def test_no_event_call_or_effect_is_left_out(play, book):
         if point.startswith("journal.append:")
         for event in point.partition(":")[2].split("+")
     }
-    assert set(VERSIONS) - appended == {"AbandonRequested"}
+    assert set(VERSIONS) - appended == {"AbandonRequested"}  # which has a test of its own
     assert {f"coordinator.{call}" for call in CALLS} | {f"site.{name}" for name in SITE} <= book.taken
