@@ -102,8 +102,22 @@ class LogFile:
             # O_NONBLOCK: a FIFO without a reader is an error here and not an endless wait.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
             self._fd = os.open(self._path, flags, 0o640)
-            self._torn = False
+            self._torn = self._ends_in_half_a_line()
         return self._fd
+
+    def _ends_in_half_a_line(self) -> bool:
+        """Tell whether the file ends in the middle of a line, as a power cut leaves it. A guess if it can't be read."""
+        try:
+            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError:
+            return False
+        try:
+            size = os.fstat(fd).st_size
+            return size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        except OSError:
+            return False  # a pipe has no end to look at
+        finally:
+            os.close(fd)
 
     def _moved(self, fd: int) -> bool:
         ours = os.fstat(fd)

@@ -55,6 +55,16 @@ def test_lines_are_appended_to_a_file_that_not_everybody_reads(tmp_path, opened)
     assert stat.S_IMODE(new.stat().st_mode) & ~0o640 == 0
 
 
+def test_after_half_a_line_that_a_power_cut_left_the_next_one_starts_on_its_own(tmp_path, opened):
+    path = tmp_path / "miner.jsonl"
+    path.write_bytes(b'{"event": "whole"}\n{"event": "ha\0\0')
+    file, failures = opened(path)
+    file.write("next")
+    file.write("and so on")
+    assert path.read_bytes().splitlines()[1:] == [b'{"event": "ha\0\0', b"next", b"and so on"]
+    assert failures == []
+
+
 def test_a_file_that_logrotate_moved_is_opened_anew_within_a_second(tmp_path, clock, opened):
     path, moved = tmp_path / "miner.jsonl", tmp_path / "miner.jsonl.1"
     file, _ = opened(path)
