@@ -35,11 +35,11 @@ from fsm_miner.coordinator.port import (
 from tests.simulation.garbage import MANIFESTS, NOBODYS
 from tests.simulation.scenario import Habits
 
-__all__ = ["Server", "ServerJob", "WithToken"]
+__all__ = ["PATIENCE_S", "Key", "Server", "ServerJob", "WithToken"]
 
 Key = tuple[str, int]
 _RESUBMITTED_S = 60.0
-_PATIENCE_S = 2 * 3600.0
+PATIENCE_S = 2 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Server:
         """Take back what ran out."""
         for job in self.jobs.values():
             if job.deadline_s is None and job.state == "leased" and self.confused:
-                job.deadline_s = self.now_s + _PATIENCE_S
+                job.deadline_s = self.now_s + PATIENCE_S
             if job.deadline_s is None or self.now_s < job.deadline_s:
                 continue
             job.deadline_s = None

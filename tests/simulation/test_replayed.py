@@ -1,0 +1,42 @@
+"""Jobs from real life, by their records or their bundle, happen again in the simulator; every promise is checked."""
+
+import pytest
+
+from fsm_miner.forensics.bundle import write_bundle
+from tests.simulation.replayed import scenario_of, scenario_of_bundle
+from tests.simulation.world import simulate
+from tests.support import forensic_cases
+
+
+@pytest.mark.parametrize("name", ["rough", "brief", "long"])
+def test_a_case_happens_again_and_ends_as_it_did(name):
+    case = getattr(forensic_cases, name)()
+    scenario = scenario_of_bundle(write_bundle(case, exported_ns=1).data, name)
+    assert scenario == scenario_of([step.record for step in case.story.steps])
+    report = simulate(scenario)
+    (spec,) = scenario.jobs
+    last = case.story.steps[-1].job
+    step, content = report.outcomes[spec.job_id, 1]
+    assert step == ("result" if last.failure is None else "fail")
+    assert last.failure is None or last.failure.code in content
+
+
+def test_crashes_and_outages_of_a_case_happen_again():
+    case = forensic_cases.rough()
+    records = [step.record for step in case.story.steps]
+    report = simulate(scenario_of(records))
+    boots = len({record.boot_id for record in records}) - 1
+    found = sum(record.event == "Reattached" for record in records)
+    unanswered = sum(
+        record.event == "RetryScheduled" and record.data["back_to"] == "UPLOADING" for record in records
+    )
+    assert boots + found + unanswered > 1
+    assert report.crashes["power cut"] == boots
+    assert report.crashes["kill"] >= found - boots
+    assert (report.faults["network: 5xx"] > 0) == (unanswered > 0)
+
+
+def test_records_without_an_offer_are_no_story():
+    records = [step.record for step in forensic_cases.brief().story.steps]
+    with pytest.raises(ValueError, match="begins with an offer"):
+        scenario_of(records[1:])
