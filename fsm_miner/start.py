@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -141,12 +140,13 @@ def _run(
 
 def _live(life: Callable[[], Coroutine[Any, Any, bool]]) -> None:
     """Live until a life ends for good: one that found its journal damaged is followed by one that salvages it."""
+    clock = SystemClock()
     while True:
-        began = time.monotonic()
+        began_ns = clock.boot_ns()
         if not uvloop.run(life()):
             return
-        if time.monotonic() - began < _SHORT_LIFE_S:
-            time.sleep(_PAUSE_S)
+        if clock.boot_ns() - began_ns < _SHORT_LIFE_S * 1e9:
+            uvloop.run(clock.sleep(_PAUSE_S))
 
 
 def host_tools(config: Config) -> HostTools | HostProblems:

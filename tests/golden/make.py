@@ -3,7 +3,7 @@
     python -m tests.golden.make [NAME]        in the repository's root; writes tests/golden/<NAME or version>/
 
 Run once for a release, and never again for that one: the files are the proof that later releases still read what
-this one wrote. Everything happens below /tmp/fsm-miner-golden, so that no other path can get into the records.
+this one wrote. Everything happens below /tmp/golden-node, so that no other path can get into the records.
 """
 
 import json
@@ -19,7 +19,7 @@ from fsm_miner import __version__
 from journal import open_reader
 from tests.integration.daemon.rig import Rig, end_all, kill_holders, printed, sh, until
 
-FOLDER = Path("/tmp/fsm-miner-golden")
+FOLDER = Path("/tmp/golden-node")
 EXPECTED = "expected.json"
 
 
