@@ -1,11 +1,9 @@
 """SIGKILL for the daemon, at every bad moment: each job is started once and its outcome delivered once."""
 
-import random
 import re
 import signal
 import sqlite3
 import time
-from collections import Counter
 from contextlib import closing
 
 import pytest
@@ -131,39 +129,6 @@ def test_a_cancel_while_nobody_was_there(rig):
     rig.node.start()
     view = delivered_once(rig, job_id, "fail")
     assert view["outcomes"][0]["body"]["error_code"] == "E_CANCELLED"
-
-
-def test_a_storm(rigs):
-    rig = rigs("--offer-s", "1")
-    rng = random.Random(20)
-    jobs = rig.coordinator.submit(
-        *(
-            printed(
-                f"echo started >&2; sleep {rng.uniform(0.05, 1.2):.2f}; echo {n}", priority=rng.randrange(3)
-            )
-            for n in range(40)
-        )
-    )
-    kills = 0
-    while kills < 15 and rig.coordinator.ask("GET", "/admin/stats")["counts"].get("done", 0) < len(jobs):
-        time.sleep(rng.uniform(0.02, 0.5))  # the random moment
-        rig.node.kill()
-        kills += 1
-        rig.node.start(wait=rng.random() < 0.7)
-    counts = rig.coordinator.wait_all(60)
-    assert counts == {"done": 40}
-    until(rig.node.registered, "the node is back")
-    rig.node.await_idle()
-
-    outcomes = Counter(outcome["job_id"] for outcome in rig.coordinator.outcomes())
-    assert outcomes == Counter(jobs)
-    for n, job_id in enumerate(jobs):
-        assert rig.coordinator.artifact(job_id, "out.txt") == f"{n}\n".encode()
-        # A run leaves a log of its own, and says so once.
-        folder = rig.node.jobs / job_id / "logs"
-        assert (folder / "exec.log").read_text() == "started\n"
-        assert {log.read_text() for log in folder.glob("exec*.log")} <= {"started\n", ""}
-    assert kills >= 5
 
 
 def test_sigterm_leaves_the_job_running(rigs):
