@@ -19,6 +19,7 @@ from fsm_miner.forensics.page_life import Life, Mark, read_life
 from fsm_miner.forensics.page_records import RecordTable, what_of
 from fsm_miner.forensics.page_style import STYLE
 from fsm_miner.forensics.page_time import Window, short_span
+from fsm_miner.forensics.page_why import story_items
 from fsm_miner.words import utc
 
 __all__ = ["render"]
@@ -38,6 +39,7 @@ def render(case: Case) -> str:
     if life is not None:
         table = RecordTable(case, life)
         body += [
+            section("story", "What happened", story_items(case, table.row_of)),
             _timeline(case, life, table),
             section(
                 "records", "Records", el("div", table.render(), class_="scroll"), more=str(len(life.marks))

@@ -6,9 +6,10 @@ between the two is drawn as none, and everything after it is moved along; `Life.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median_low
+from typing import cast
 
 from fsm_miner.forensics.case import Case, Sample
 from fsm_miner.forensics.page_time import short_span
@@ -118,16 +119,30 @@ class _Times:
             before = now
 
     def moved(self, sample: Sample, steps: Sequence[Step]) -> Sample:
-        """Return a sample on the records' time: as the last record of its run that was not later."""
+        """Return a sample on the records' time: moved as the records of its run that it lies between."""
         if not self._offsets[-1]:
             return sample
-        run, offset = 0, self._offsets[-1]
-        for step, known in zip(steps, self._offsets, strict=True):
-            if isinstance(step.event, e.Launched):
-                run = step.event.run
-            if run == sample.run and step.record.at_ns <= sample.at_ns:
-                offset = known
-        return Sample(sample.run, sample.at_ns + offset, sample.cpu_s, sample.memory_mb, sample.disk_mb)
+        at_ns = self._moved(sample.at_ns, _first_of(sample.run, steps), steps)
+        return replace(sample, at_ns=at_ns)
+
+    def _moved(self, at_ns: int, first: int, steps: Sequence[Step]) -> int:
+        for index in range(first, len(steps) - 1):
+            before_ns, after_ns = steps[index].record.at_ns, steps[index + 1].record.at_ns
+            if before_ns <= at_ns and (at_ns < after_ns or after_ns < before_ns):
+                return at_ns + self._offsets[index]
+            if at_ns < after_ns < before_ns:
+                return max(at_ns + self._offsets[index + 1], self.at[index])
+        return max(at_ns + self._offsets[-1], self.at[first])
+
+
+def _first_of(run: int, steps: Sequence[Step]) -> int:
+    """Return where a run's records begin."""
+    launches = (
+        index
+        for index, step in enumerate(steps)
+        if isinstance(step.event, e.Launched) and step.event.run == run
+    )
+    return next(launches, 0)
 
 
 def _bars(steps: Sequence[Step], at: Sequence[int], end_ns: int) -> Iterator[Bar]:
@@ -180,6 +195,11 @@ def _without_daemon(steps: Sequence[Step], at: Sequence[int], samples: Sequence[
         elif isinstance(step.event, e.Reattached):
             words = f"A new one found run {step.event.run} alive"
             yield Break("daemon", seen_ns, end_ns, words)
+        elif isinstance(step.event, e.Launched) and _late(step.event, step) is not None:
+            began_ns = max(start_ns, end_ns - (_late(step.event, step) or 0))
+            yield Break(
+                "daemon", began_ns, end_ns, f"A new one found that run {step.event.run} had been started"
+            )
         elif before.record.dest == State.RUNNING and len(looks) > _QUIET_FACTOR:
             usual = median_low([later - earlier for earlier, later in pairwise(looks)])
             quiet_ns = max(_QUIET_FACTOR * usual, _QUIET_MIN_NS)
@@ -188,6 +208,13 @@ def _without_daemon(steps: Sequence[Step], at: Sequence[int], samples: Sequence[
                     yield Break(
                         "daemon", earlier, later, "Nobody watched the run: it was gone, or stood still"
                     )
+
+
+def _late(event: e.Launched, step: Step) -> int | None:
+    """Return how long after its start a run was recorded as started, if that is long."""
+    started_ns = cast("object", event.started_ns)  # the record may have been changed
+    late_ns = step.record.at_ns - started_ns if isinstance(started_ns, int) else 0
+    return late_ns if late_ns > _QUIET_MIN_NS else None
 
 
 def _without_coordinator(steps: Sequence[Step], at: Sequence[int], end_ns: int) -> Iterator[Break]:

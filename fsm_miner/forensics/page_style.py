@@ -65,10 +65,11 @@ section {
   margin-bottom: 1rem; min-width: 0;
 }
 .pair { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 1rem; align-items: start; }
-.why { padding-left: 1.4rem; }
-.why li { margin: 0.3rem 0; }
-.why li::marker { color: var(--soft); font-variant-numeric: tabular-nums; }
-.refs { color: var(--soft); font-size: 0.85em; margin-left: 0.35em; white-space: nowrap; }
+.why { list-style: none; }
+.why li { margin: 0.35rem 0; }
+.why { max-width: 62rem; } .refs { font-size: 0.82em; margin-left: 0.5em; white-space: nowrap; color: var(--soft); }
+.refs a { text-decoration: none; padding: 0 0.5em; border: 1px solid var(--line); border-radius: 999px; }
+.refs a:hover { border-color: var(--accent); }
 .quiet { color: var(--soft); }
 .note { color: var(--soft); font-size: 0.86rem; margin-top: 0.6rem; }
 

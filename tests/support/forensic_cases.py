@@ -1,6 +1,7 @@
 """Cases for the forensic page: lives of jobs with times, boots and measurements of their own."""
 
 import random
+from dataclasses import replace
 
 from fsm_miner.forensics.case import Case, Sample
 from fsm_miner.forensics.story import read_story
@@ -15,10 +16,21 @@ HOUR = 3600 * SECOND
 VERSIONS = {"fsm-miner": "0.1.0", "python": "3.11.2", "kernel": "6.1.0-31-amd64", "sqlite": "3.40.1"}
 
 
+NOW = -1
+"""Stands for the time of the event itself."""
+
+
+def at_its_time(event, at_ns):
+    if NOW in (getattr(event, "started_ns", 0), getattr(event, "finished_ns", 0)):
+        field = "started_ns" if isinstance(event, e.Launched) else "finished_ns"
+        return replace(event, **{field: START_NS + at_ns})
+    return event
+
+
 def records_at(timed, job_id="j-1", boots=None):
     """Records of (event, nanoseconds after the start) in a chain that holds; `boots` names boots by position."""
     key, made, head = StreamKey(job_id, 1), [], EMPTY
-    for position, draft in enumerate(prepare(entries([event for event, _ in timed]))):
+    for position, draft in enumerate(prepare(entries([at_its_time(event, at_ns) for event, at_ns in timed]))):
         boot = (boots or {}).get(position, "boot-1")
         (record,) = chain(key, head, [draft], at_ns=START_NS + timed[position][1], boot_id=boot)
         made.append(record)
@@ -38,11 +50,11 @@ def intended(run=1, memory_mb=256, output_mb=64):
 
 
 def launched(run=1):
-    return e.Launched(run, 4242 + run, START_NS, 1, ("sandbox-bubblewrap",))
+    return e.Launched(run, 4242 + run, NOW, 1, ("sandbox-bubblewrap",))
 
 
 def ended(cpu_s, memory_mb, code=0):
-    return e.Ended("exited", code, None, START_NS, {"cpu_s": cpu_s, "max_rss_mb": memory_mb})
+    return e.Ended("exited", code, None, NOW, {"cpu_s": cpu_s, "max_rss_mb": memory_mb})
 
 
 def measured(run, begin_ns, end_ns, step_ns, holes=(), cores=0.9, memory_mb=180.0, disk_mb=40.0, seed=1):
@@ -109,9 +121,15 @@ def long():
         (e.PrepStarted(), 2 * HOUR),
         (intended(1, 16384, 5000), 2 * HOUR + 40 * SECOND),
         (launched(1), 2 * HOUR + 41 * SECOND),
-        (e.Ended("lost", None, None, START_NS, {}), 9 * HOUR),
+        (e.Ended("lost", None, None, NOW, {}), 9 * HOUR),
         (
-            e.RetryScheduled("PREP", "E_LOST", "the process was lost with the machine", 8.0, START_NS),
+            e.RetryScheduled(
+                "PREP",
+                "E_LOST",
+                "the process was lost with the machine",
+                8.0,
+                START_NS + 9 * HOUR + 8 * SECOND,
+            ),
             9 * HOUR + MS,
         ),
         (e.RetryDue(), 9 * HOUR + 8 * SECOND),
