@@ -101,11 +101,9 @@ def nameless_holders(path: Path, known: Identity | None) -> list[int]:
     Reads the descriptors of every process of this user: some ten milliseconds.
     """
     wanted = f"{path} (deleted)"
-    found: list[int] = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - names, not paths
-        if entry.isdecimal() and int(entry) != os.getpid() and _has(f"/proc/{entry}/fd", wanted, known):
-            found.append(int(entry))
-    return found
+    names = os.listdir("/proc")  # noqa: PTH208 - names, not paths
+    others = [name for name in names if name.isdecimal() and int(name) != os.getpid()]
+    return [int(name) for name in others if _has(f"/proc/{name}/fd", wanted, known)]
 
 
 def _has(fds: str, wanted: str, known: Identity | None) -> bool:

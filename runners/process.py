@@ -15,7 +15,7 @@ from runners.lock import LockState, look
 from runners.run import RunFiles
 from runners.status import Status, read_status
 
-__all__ = ["children_of", "ended", "init_pidfd", "parent_of", "send", "signal_command"]
+__all__ = ["children_of", "ended", "in_other_namespace", "init_pidfd", "parent_of", "send", "signal_command"]
 
 _PROC = Path("/proc")
 # The process may be gone at any moment; then its files are not there, or reading them says so.
@@ -53,6 +53,16 @@ def _is_ours(pid: int, status: Status, files: RunFiles) -> bool:
     except (*_GONE, PermissionError):  # ours are never hidden from us
         return False
     return mine and look(files.lock) is LockState.HELD
+
+
+def in_other_namespace(pid: int) -> bool:
+    """Tell whether the process is in a process id namespace other than ours: inside of a sandbox."""
+    try:
+        return (_PROC / str(pid) / "ns" / "pid").stat().st_ino != (
+            _PROC / "self" / "ns" / "pid"
+        ).stat().st_ino
+    except (*_GONE, PermissionError):
+        return False
 
 
 def _holds(pid: int, lock: Path) -> bool:

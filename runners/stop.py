@@ -6,16 +6,18 @@ import os
 import signal
 import time
 from enum import Enum
+from pathlib import Path
 
 from runners import cgroup as cgroups
 from runners.lock import Identity, LockState, look, nameless_holders
-from runners.process import init_pidfd, send, signal_command
+from runners.process import in_other_namespace, init_pidfd, send, signal_command
 from runners.run import RunFiles
 from runners.status import read_status
 
 __all__ = ["StopOutcome", "end_nameless", "stop"]
 
 _POLL_S = 0.02
+_OUTER_S = 1.0
 
 
 class StopOutcome(Enum):
@@ -78,24 +80,34 @@ def _kill(files: RunFiles) -> None:
 async def end_nameless(files: RunFiles, lock: Identity | None) -> bool:
     """End a run whose lock has no name any more, because its folder was removed; return whether anything lived.
 
-    `lock` is which file it was, if that was seen before. Nobody can collect what it makes, nor watch it. What holds the lock is killed, `timeout` among it, and with that
-    the sandbox goes. Waits until nothing is left, for a process that does not die as well.
+    `lock` is which file it was, if that was seen before. Nobody can collect what the run makes, nor watch it. As in
+    `stop`, the sandbox's process 1 is killed, and the outer ones follow when all inside is dead; those that don't
+    within a second, and all where there is no sandbox, are killed as well. Waits until nothing is left.
     """
     if look(files.lock) is not LockState.ABSENT:
         return False
+    outer_end = 0.0
     found = False
     while holders := await asyncio.to_thread(nameless_holders, files.lock, lock):
         found = True
         if files.cgroup is not None:
             cgroups.kill(files.cgroup)
-        for pid in holders:
-            with contextlib.suppress(ProcessLookupError):
-                pidfd = os.pidfd_open(pid)
-                try:
-                    # Looked at again, so that a reused number is left alone.
-                    if pid in await asyncio.to_thread(nameless_holders, files.lock, lock):
-                        send(pidfd, signal.SIGKILL)
-                finally:
-                    os.close(pidfd)
+        inner = [pid for pid in holders if in_other_namespace(pid)]
+        if inner:
+            outer_end = time.monotonic() + _OUTER_S
+        for pid in inner or (holders if time.monotonic() >= outer_end else ()):
+            await asyncio.to_thread(_kill_holder, pid, files.lock, lock)
         await asyncio.sleep(_POLL_S)
     return found
+
+
+def _kill_holder(pid: int, path: Path, lock: Identity | None) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if pid in nameless_holders(path, lock):  # looked at again, so that a reused number is left alone
+            send(pidfd, signal.SIGKILL)
+    finally:
+        os.close(pidfd)

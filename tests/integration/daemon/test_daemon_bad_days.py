@@ -196,8 +196,8 @@ def move_away(jobs):
 @pytest.mark.parametrize("restarted", [False, True], ids=["known", "reattached"])
 def test_jobs_deleted_under_running_ones_run_again_and_never_twice_at_once(rig, page, restarted, away):
     go = rig.shown / "go"
-    (job_id,) = rig.coordinator.submit(printed(waiting_for(go)))
-    rig.node.await_event(job_id, "Launched")
+    (job_id,) = rig.coordinator.submit(printed(f"echo up >&2; {waiting_for(go)}"))
+    rig.node.await_printed(job_id, "up")  # a sandbox that is being built would fail by itself
     pid = rig.node.sandbox_pid(job_id)
     if restarted:
         rig.node.restart()
