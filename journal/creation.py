@@ -7,7 +7,7 @@
 import os
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from journal.port import JournalUnavailable
@@ -38,7 +38,9 @@ def create(path: Path, now_ns: int, *, busy_s: float = 5.0, notes: Mapping[str, 
         with closing(connect_writer(path, busy_s=busy_s)) as conn:
             migrate(conn, now_ns)
             if notes:
-                note(conn, notes)
+                # No truth: without them (the disk is full) the next start looks at everything again, no more.
+                with suppress(sqlite3.Error):
+                    note(conn, notes)
     except (OSError, sqlite3.Error) as error:
         raise JournalUnavailable(
             f"{path}: can't be opened for writing: {error}: check folder, rights and free space"
