@@ -7,6 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from fsm_miner.forensics.case import LOG_TAIL_BYTES_MAX, Case, Sample
 from fsm_miner.forensics.page import render
 from fsm_miner.forensics.page_charts import amount, charts_of
+from fsm_miner.forensics.page_figure import BREAK_NAMES
 from fsm_miner.forensics.page_html import el, text
 from fsm_miner.forensics.page_life import read_life
 from fsm_miner.forensics.page_places import place
@@ -22,6 +24,7 @@ from fsm_miner.forensics.page_style import STYLE
 from fsm_miner.forensics.page_time import Window, short_span
 from fsm_miner.forensics.story import read_story
 from journal import StreamKey
+from runners.series import LINES_MAX
 from states import events as e
 from tests.support.cli_journal import START_NS, offered
 from tests.support.forensic_cases import (
@@ -410,3 +413,25 @@ def test_a_page_stays_bounded_however_much_there_is():
     assert sum(words.startswith("<<<") for words in reader.words) == 1
     assert any("records are left out here" in words for words in reader.words)
     assert any(words == "and 800 more" for words in reader.words)
+
+
+def documented(heads):
+    """The first column of the table with these heads in docs/forensics.md."""
+    document = (Path(__file__).parents[2] / "docs" / "forensics.md").read_text()
+    rows = document.split(f"| {heads} |")[1].split("\n\n")[0].splitlines()[2:]
+    return [row.split("|")[1].strip() for row in rows]
+
+
+def test_the_sections_are_as_documented():
+    headings = re.findall(r"<h2[^>]*>([^<]*)", render(CASES["rough"]()))
+    assert ["(top)", *headings] == documented("section | shows")
+
+
+def test_the_outages_and_bounds_are_as_documented():
+    assert list(BREAK_NAMES.values()) == documented("name | what it is | from | to")
+    document = (Path(__file__).parents[2] / "docs" / "forensics.md").read_text()
+    assert f"at {LINES_MAX} lines" in document
+    assert f"the last {LOG_TAIL_BYTES_MAX // 1024} KiB" in document
+    shown = re.findall(r'<tr id="r(\d+)"', render(CASES["many"]()))
+    assert [int(shown[0]), int(shown[299]), int(shown[300]), int(shown[-1])] == [1, 300, 1501, 2000]
+    assert len(shown) == 800
