@@ -66,12 +66,17 @@ class Disk:
         Path("/sys/fs/ext4", Path(device).name, "trigger_fs_error").write_text("by a test")
 
     def mend(self) -> None:
-        """Unmount, check, mount again: nobody may use it meanwhile."""
+        """Unmount, copy to a good disk, check, mount: nobody may use it meanwhile.
+
+        The copy, because a mount namespace that somebody else has made keeps the broken one mounted.
+        """
         device = run("findmnt", "-n", "-o", "SOURCE", self.path).strip()
         image = run("losetup", "-n", "-O", "BACK-FILE", device).strip()
         run("umount", self.path)
-        run("sh", "-c", 'fsck.ext4 -p "$1"; test $? -le 1', "sh", image)
-        run("mount", "-o", "loop,errors=remount-ro", image, self.path)
+        copy = Path(image + "-mended")
+        shutil.copyfile(image, copy)
+        run("sh", "-c", 'fsck.ext4 -p "$1"; test $? -le 1', "sh", copy)
+        run("mount", "-o", "loop,errors=remount-ro", copy, self.path)
 
 
 class Disks:
