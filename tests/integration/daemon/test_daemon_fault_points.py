@@ -117,9 +117,14 @@ def book(play, tmp_path_factory):
         play.submit(life, job_id)
         play.finish(life, job_id)
         play.check(life, job_id, "")
+    seen = play.rig.coordinator.run(sh("env", job_id="clean-environment"))
+    assert seen["state"] == "done"
+    play.expected.add("clean-environment")
+    assert VARIABLE not in play.rig.coordinator.log_of("clean-environment"), "a job inherited it"
     play.rig.node.await_idle()
     play.rig.node.stop()
     assert play.kills == 0
+    assert [one["attrs"]["spec"] for one in play.rig.node.log("fault_points_on")] == [f"list {file}"]
     return Book(file.read_text(), jobs)
 
 
