@@ -13,7 +13,7 @@ from fsm_miner.cli.outcome import INTERRUPTED, guarded
 
 __all__ = ["COMMANDS", "build", "main"]
 
-COMMANDS = ("run", "probe", "check", "jobs", "replay", "verify", "drain", "status")
+COMMANDS = ("run", "probe", "check", "jobs", "why", "replay", "export", "verify", "drain", "status")
 """Each is a module of this package with `HELP`, `EXAMPLES`, `EXIT_CODES` and the function `command`."""
 
 _HELP = """A worker node that runs jobs without Docker. Every job is a journaled state machine.
@@ -24,7 +24,8 @@ First steps:
   fsm-miner run                run the daemon (systemd does this)
   fsm-miner status             how is it doing?
   fsm-miner jobs               which jobs did it have?
-  fsm-miner replay j-1         what happened to this one, step by step?
+  fsm-miner why j-1            why did this one end as it did?
+  fsm-miner replay j-1         what happened to it, step by step?
 
 \b
 Exit codes:
@@ -33,6 +34,7 @@ Exit codes:
   2    wrong usage or configuration
   3    this machine or this user can't
   4    another daemon works in the same state folder
+  5    the journal is not this version's to take over
   130  interrupted (Ctrl-C)
 
 The configuration is --config PATH, else $FSM_MINER_CONFIG, else /etc/aitbc/miner/config.yaml.

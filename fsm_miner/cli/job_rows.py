@@ -8,6 +8,7 @@ from fsm_miner.cli.timeline import state_cell
 from fsm_miner.forensics.story import Story
 from fsm_miner.words import NS, span
 from journal.port import StreamKey
+from states.events import Launched
 from states.job import Job
 from states.table import State
 
@@ -19,7 +20,10 @@ SUPERSEDED = "superseded"
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """What a list says of a job. Times are UTC in nanoseconds. `code` is why it failed, or why it waits."""
+    """What a list says of a job. Times are UTC in nanoseconds. `code` is why it failed, or why it waits.
+
+    `runs` counts the processes that were started: none, where the job was refused before that.
+    """
 
     key: StreamKey
     state: str
@@ -43,7 +47,7 @@ def job_row(listed: Listed, story: Story, now_ns: int) -> JobRow:
     return JobRow(
         key=listed.key,
         state=listed.state,
-        runs=job.run,
+        runs=sum(isinstance(step.event, Launched) for step in story.steps),
         code=code,
         message=message,
         offered_ns=listed.first_ns,

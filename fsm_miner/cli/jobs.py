@@ -15,7 +15,7 @@ from states.table import State
 
 HELP = """List the jobs that the journal knows, the newest first.
 
-Works while the daemon runs and when it does not. RUNS counts the runs of this attempt, CODE is why it failed
+Works while the daemon runs and when it does not. RUNS counts the runs that were started, CODE is why it failed
 or waits, AGE is since it was offered, TOOK is how long its newest run took (or takes, so far), FILES are the
 artifacts of its outcome. Jobs older than journal.retention are in the archive: `fsm-miner replay JOB` finds them.
 """

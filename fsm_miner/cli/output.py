@@ -34,11 +34,12 @@ def progress_console() -> Console | None:
 class Screen:
     """Standard output: coloured and folded on a terminal, plain and uncut in a pipe."""
 
-    def __init__(self, file: TextIO | None = None) -> None:
+    def __init__(self, file: TextIO | None = None, columns: int | None = None) -> None:
+        """Write to `file`, by default standard output, folded at `columns`, by default the terminal's width."""
         self._file = sys.stdout if file is None else file
         self._console = Console(
             file=self._file,
-            width=None if self._file.isatty() else _PIPE_COLUMNS,
+            width=columns or (None if self._file.isatty() else _PIPE_COLUMNS),
             highlight=False,
             markup=False,
             emoji=False,

@@ -19,7 +19,7 @@ A redacted record keeps its hash, which is then taken on trust; the records afte
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,14 +97,27 @@ def write_bundle(case: Case, *, exported_ns: int, redact: bool = True) -> Writte
         if case.samples is None
         else [asdict(sample) for sample in case.samples[-_SAMPLES_MAX:]],
     }
-    # ASCII: a half character of a damaged record survives, and nothing in the file can steer a terminal.
-    data = json.dumps(bundle, ensure_ascii=True, indent=1).encode("ascii") + b"\n"
+    data = _text(bundle).encode("ascii")
     if len(data) > BYTES_MAX:
         raise BundleBroken(
             f"{case.story.key}: a bundle of {len(data)} bytes; at most {BYTES_MAX} are allowed: "
             "copy the journal instead, `--journal` reads it"
         )
     return Written(data, redacted, log_tail != case.log_tail)
+
+
+def _text(bundle: Mapping[str, Any]) -> str:
+    """Write JSON with a line for each field, record and sample, so that people and diff find their way.
+
+    ASCII: a half character of a damaged record survives, and nothing in the file can steer a terminal.
+    """
+    fields: list[str] = []
+    for name, value in bundle.items():
+        text = json.dumps(value, ensure_ascii=True)
+        if name in {"records", "usage"} and value:
+            text = "[\n  " + ",\n  ".join(json.dumps(item, ensure_ascii=True) for item in value) + "\n ]"
+        fields.append(f" {json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
 def _cut(lines: tuple[str, ...]) -> list[str]:

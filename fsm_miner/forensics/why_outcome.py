@@ -58,22 +58,21 @@ def outage(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     waits = chapter.steps[:-1] if delivered else chapter.steps
     first, last = chapter.records[0], chapter.records[-1]
     known = Counter(quoted(event.reason) for event in tries)
-    reasons = [f"{reason}{f', {times(count)}' if len(known) > 1 and count > 1 else ''}"
-               for reason, count in known.most_common(_REASONS_MAX)]  # fmt: skip
+    reasons = [
+        reason + (f", {times(count)}" if count > 1 and len(known) > 1 else "")
+        for reason, count in known.most_common(_REASONS_MAX)
+    ]
     more = [f"{len(known) - _REASONS_MAX} other reasons"] if len(known) > _REASONS_MAX else []
-    words = (
-        f"{teller.at(first.at_ns).capitalize()} the coordinator did not take the outcome, and {_lasted(chapter)} "
-        f"it was tried {times(len(tries))} in vain ({'; '.join([*reasons, *more])})"
-    )
+    how_often = "one try" if len(tries) == 1 else f"{len(tries)} tries"
+    gap_ns = last.at_ns - first.at_ns
+    lasted = f"For {lasting(gap_ns)}, from {_since(teller, first)} on," if gap_ns > 0 else "So far"
+    words = f"{lasted} the coordinator did not take the outcome ({'; '.join([*reasons, *more, how_often])})"
     parts: list[tuple[str, Sequence[int]]] = [(words, [step.record.seq for step in waits])]
     if delivered:
-        parts.append((f"; it has it since {_since(teller, last)}{_status(chapter.events[-1])}", (last.seq,)))
+        parts.append(
+            (f"; it has had it since {_since(teller, last)}{_status(chapter.events[-1])}", (last.seq,))
+        )
     yield sentence("delivery", *parts)
-
-
-def _lasted(chapter: Chapter) -> str:
-    gap_ns = chapter.records[-1].at_ns - chapter.records[0].at_ns
-    return f"for {lasting(gap_ns)}" if gap_ns > 0 else "so far"
 
 
 def _since(teller: Teller, record: Record) -> str:
@@ -87,7 +86,7 @@ def _status(event: e.Event) -> str:
 def delivered(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     """Tell since when the coordinator has the outcome."""
     record = chapter.records[0]
-    words = f"The coordinator has it since {_since(teller, record)}{_status(chapter.events[0])}"
+    words = f"The coordinator has had it since {_since(teller, record)}{_status(chapter.events[0])}"
     yield sentence("delivery", (words, chapter.seqs))
 
 
@@ -95,9 +94,8 @@ def superseded(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     """Tell that nobody wants the outcome."""
     event = chapter.events[0]
     assert isinstance(event, e.Superseded)
-    status = "" if event.status is None else f" (HTTP {event.status})"
-    consequence = (
-        "its outcome was not delivered" if chapter.before.outcome_known else "so nothing was run here"
-    )
-    words = f"The coordinator wanted nothing more of it from this node, {_since(teller, chapter.records[0])}"
-    yield sentence("delivery", (f"{words}: {quoted(event.reason)}{status}; {consequence}", chapter.seqs))
+    status = "" if event.status is None else f"; HTTP {event.status}"
+    consequence = "its outcome was not delivered" if chapter.before.outcome_known else "nothing was run here"
+    since = _since(teller, chapter.records[0])
+    words = f"From {since} on the coordinator wanted nothing more of it from this node"
+    yield sentence("delivery", (f"{words} ({quoted(event.reason)}{status}); so {consequence}", chapter.seqs))

@@ -10,7 +10,7 @@ from fsm_miner.forensics.telling import ranges
 from fsm_miner.words import NS
 from states.codes import ErrorCode, Failure
 
-__all__ = ["BECAUSE", "Calendar", "Sentence", "lasting", "mending", "quoted", "sentence", "times"]
+__all__ = ["BECAUSE", "Calendar", "Sentence", "lasting", "mending", "quoted", "sentence", "times", "used"]
 
 _QUOTED_MAX = 300
 _COUNTS = ("never", "once", "twice", "three times", "four times")
@@ -23,7 +23,7 @@ BECAUSE: Mapping[str, str] = MappingProxyType(
         ErrorCode.NOGPU: "no card of this node fits it",
         ErrorCode.NORESOURCE: "this node doesn't have what it needs",
         ErrorCode.INPUT: "an input could not be had",
-        ErrorCode.EXIT: "the command itself said that it had failed",
+        ErrorCode.EXIT: "its command gave an exit code other than 0",
         ErrorCode.SIGNAL: "a signal killed it that this node had not sent",
         ErrorCode.TIMEOUT: "its time ran out",
         ErrorCode.OOM: "it took more memory than it may",
@@ -120,5 +120,5 @@ def used(usage: Mapping[str, Any]) -> str:
     """Return what a run used, as an inserted clause; "" if nothing is known."""
     cpu_s, memory_mb = usage.get("cpu_s"), usage.get("max_rss_mb")
     parts = [f"{lasting(int(cpu_s * NS))} of CPU time"] if cpu_s else []
-    parts += [f"{memory_mb:.0f} MiB of memory"] if memory_mb else []
+    parts += [f"{memory_mb:.{0 if memory_mb >= 10 else 1}f} MiB of memory"] if memory_mb else []
     return f", having used {' and '.join(parts)}" if parts else ""

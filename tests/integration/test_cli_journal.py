@@ -51,7 +51,7 @@ def test_jobs_lists_the_newest_first(journal):
     assert lines[0] == ["JOB", "ATTEMPT", "STATE", "RUNS", "CODE", "AGE", "TOOK", "FILES"]
     assert [line[:5] for line in lines[1:]] == [
         ["j-3", "1", "RUNNING", "1", "-"],
-        ["j-2", "1", "FAILED", "1", "E_DENY"],
+        ["j-2", "1", "FAILED", "0", "E_DENY"],
         ["j-1", "1", "DONE", "1", "-"],
     ]
     assert lines[3][6:] == ["2.000s", "1"]

@@ -265,7 +265,7 @@ def listed(events, key=KEY):
     [
         (succeeded(), ["j-1", "1", "DONE", "1", "-", "1m40s", "2.000s", "1"]),
         (succeeded()[:5], ["j-1", "1", "RUNNING", "1", "-", "1m40s", "1m37s", "0"]),
-        (denied("j-1"), ["j-1", "1", "FAILED", "1", "E_DENY", "1m40s", "-", "0"]),
+        (denied("j-1"), ["j-1", "1", "FAILED", "0", "E_DENY", "1m40s", "-", "0"]),
         (
             [*succeeded()[:5], e.RetryScheduled("PREP", "E_LOST", "lost", 2.0, START_NS)],
             ["j-1", "1", "RETRY_WAIT", "1", "E_LOST", "1m40s", "-", "0"],

@@ -1,12 +1,16 @@
 """Why a job ended as it did: sentences with their records, for every history, and for bytes that nobody wrote."""
 
 import dataclasses
+import io
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fsm_miner.cli.output import Screen
+from fsm_miner.cli.why import show
 from fsm_miner.forensics.case import Case, Sample
 from fsm_miner.forensics.story import read_story
 from fsm_miner.forensics.why import why
@@ -59,9 +63,9 @@ def test_a_success_in_five_sentences_and_a_verdict():
         "It got a slot at once [3].",
         ("Run 1 was started at 00:00:03 as process 4242, with at most 1 min, 256 MiB of memory and 10 MiB of output "
         "[4-5]."),
-        ("It ended by itself with exit code 0 at 00:00:05, after 2.0 s, having used 1.5 s of CPU time and 9 MiB of "
+        ("It ended by itself with exit code 0 at 00:00:05, after 2.0 s, having used 1.5 s of CPU time and 9.0 MiB of "
         "memory [6], which is a success, with 1 artifact: output.txt (12 B) [7]."),
-        "The coordinator has it since 00:00:08 (HTTP 200) [8].",
+        "The coordinator has had it since 00:00:08 (HTTP 200) [8].",
     ]  # fmt: skip
 
 
@@ -95,15 +99,16 @@ def outage(tries, reason="connection refused"):
     ("events", "words"),
     [
         ([offered(), e.Superseded("somebody else's", 409)],
-         "nothing more of it from this node, 00:00:02: somebody else's (HTTP 409); so nothing was run here [2]."),
+         ("From 00:00:02 on the coordinator wanted nothing more of it from this node (somebody else's; HTTP 409); so "
+         "nothing was run here [2].")),
         ([*ALIVE, e.Reattached(1, 77), e.Reattached(1, 78)],
          ("A daemon died or was stopped while it ran; the next (process 77, at most 3.0 s later, on the same boot) "
          "found it alive at 00:00:06 [6]; that one went too, and the next (process 78, at most 1.0 s later, on the "
          "same boot) found it alive at 00:00:07 [7].")),
         ([*ALIVE, e.CancelRequested("operator"), e.Ended("signalled", None, 15, START_NS + 7 * SECOND, {}),
           e.OutcomeKnown("E_CANCELLED", "cancelled by the operator")],
-         ("The node ended it (signal 15) at 00:00:07, after 4.0 s [7], which is a failure, since it was stopped because "
-         "somebody wanted that (E_CANCELLED: cancelled by the operator); trying again can't mend it [8].")),
+         ("The node ended it (signal 15) at 00:00:07, after 4.0 s [7], which is a failure, since it was stopped "
+         "because somebody wanted that (E_CANCELLED: cancelled by the operator); trying again can't mend it [8].")),
         ([*ALIVE, e.LimitExceeded("E_OUTPUT", "output/ has 101 MiB; 100 are allowed.")],
          ("It went over a limit at 00:00:06: output/ has 101 MiB; 100 are allowed (E_OUTPUT); so the node set about "
          "ending it [6].")),
@@ -118,13 +123,13 @@ def outage(tries, reason="connection refused"):
         ([*ALIVE, e.AbandonRequested("its lease ran out")],
          "The coordinator took it away from this node at 00:00:06: its lease ran out [6]."),
         ([*PREP, e.RetryScheduled("PREP", "E_INPUT", "input.urls[0]: HTTP 503", 2.0, START_NS + 6 * SECOND)],
-         ("As an input could not be had (E_INPUT: input.urls[0]: HTTP 503), which may go better another time, it was to "
-         "be run again in 2.0 s, at 00:00:06 [4].")),
+         ("As an input could not be had (E_INPUT: input.urls[0]: HTTP 503), which may go better another time, it was "
+         "to be run again in 2.0 s, at 00:00:06 [4].")),
         ([*ALIVE, ENDED_3, FAILED, *outage(14), e.Delivered(200)],
-         ("At 00:00:08 the coordinator did not take the outcome, and for 28 s it was tried 14 times in vain (connection "
-         "refused) [8-35]; it has it since 00:00:36 (HTTP 200) [36].")),
+         ("For 28 s, from 00:00:08 on, the coordinator did not take the outcome (connection refused; 14 tries) [8-35]; "
+         "it has had it since 00:00:36 (HTTP 200) [36].")),
         ([*ALIVE, ENDED_3, FAILED, *outage(2), *outage(1, "HTTP 503"), e.Superseded("it has moved on", 410)],
-         "it was tried three times in vain (connection refused, twice; HTTP 503) [8-13]."),
+         "did not take the outcome (connection refused, twice; HTTP 503; 3 tries) [8-13]."),
         ([*succeeded()[:7], e.OutcomeRevised("E_UPLOAD", "the result was not taken: 413")],
          ("The success became a failure at 00:00:08, since the coordinator did not want the result as it is (E_UPLOAD: "
          "the result was not taken: 413) [8].")),
@@ -231,6 +236,36 @@ def test_the_day_is_named_where_it_changes():
 def test_a_sentence_has_its_records_in_order_and_in_short():
     made_ = sentence("run", ("A", [3, 1]), (" and b", [2, 7]))
     assert (made_.text, made_.marked, made_.records) == ("A and b.", "A [1, 3] and b [2, 7].", (1, 2, 3, 7))
+
+
+def bad_night():
+    """Two daemons that died, and three hours without a coordinator."""
+    life = [
+        offered(command="ffmpeg", args=["-i", "talk.mkv", "talk.mp4"]),
+        e.Acked(30.0),
+        e.PrepStarted(),
+        e.LaunchIntended(1, "boot-1", "run-1.lock", None, "/usr/bin/ffmpeg", "ab" * 32, 3600.0, 4096, 5000),
+        running()[1],
+        e.Reattached(1, 2214),
+        e.Reattached(1, 2290),
+        e.Ended("exited", 3, None, START_NS + 843 * SECOND, {"cpu_s": 800.0, "max_rss_mb": 212.4}),
+        FAILED,
+        *outage(14, "cannot connect: connection refused"),
+        e.Delivered(200),
+    ]
+    gaps_s = {6: 312, 7: 401, 8: 125, 9: 0, **dict.fromkeys(range(11, 39), 411)}
+    return made(life, gaps_s)
+
+
+def test_the_example_in_the_documentation_is_what_is_said():
+    samples = tuple(
+        Sample(1, START_NS + n * SECOND, 1.0, 1.0, 1.0) for n in range(5, 705, 5) if not 300 < n < 318
+    )
+    out = io.StringIO()
+    show(Screen(out, columns=100), why(Case(read_story(KEY, bad_night()), "here", samples=samples)))
+    text = (Path(__file__).parents[2] / "docs/forensics.md").read_text(encoding="utf-8")
+    example = "".join(f"    {line}".rstrip() + "\n" for line in out.getvalue().splitlines())
+    assert f"    $ fsm-miner why j-1\n{example}" in text, example
 
 
 @given(lives())
