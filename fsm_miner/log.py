@@ -19,9 +19,10 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from fsm_miner.log_output import LogFile, LogStream, wants_colour, writes_to_journal
-from fsm_miner.log_values import TEXT_MAX, Redactor, exception_of, plain, traceback_text
+from fsm_miner.log_values import TEXT_MAX, exception_of, plain, traceback_text
+from fsm_miner.redaction import Redactor
 
-__all__ = ["RECORD_MAX", "BoundLogger", "LogSettings", "NodeLog", "Redactor", "configure_logging"]
+__all__ = ["RECORD_MAX", "BoundLogger", "LogSettings", "NodeLog", "configure_logging"]
 
 BoundLogger = FilteringBoundLogger
 """What code logs with: `log.info("job_state", source="PULLING")`, `log.bind(job_id=...)`, `log.exception(...)`."""

@@ -16,6 +16,7 @@ import unicodedata
 from pathlib import Path
 
 from fsm_miner.beneath import NotRegularError, NotThereError, open_regular
+from fsm_miner.redaction import Redactor
 
 __all__ = ["last_line", "parse_progress", "read_tail", "readable"]
 
@@ -34,8 +35,10 @@ _PROGRESS = re.compile(
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
-def read_tail(log: Path, max_bytes: int = _TAIL_BYTES) -> str:
+def read_tail(log: Path, max_bytes: int = _TAIL_BYTES, redactor: Redactor | None = None) -> str:
     """Return the readable end of a log: at most `max_bytes` of it, whole lines if it was cut.
+
+    What `redactor` knows is taken out, also where the beginning is cut away or the end is not written yet.
 
     Nothing there, or no regular file, is an empty text. Reads a few pages, mostly from memory.
 
@@ -49,11 +52,16 @@ def read_tail(log: Path, max_bytes: int = _TAIL_BYTES) -> str:
     except (NotThereError, NotRegularError):
         return ""
     try:
-        start = max(os.fstat(fd).st_size - max_bytes, 0)
-        data = os.pread(fd, max_bytes, start)
+        size = os.fstat(fd).st_size
+        margin = 0 if redactor is None else redactor.longest
+        start = max(size - max_bytes - margin, 0)
+        data = os.pread(fd, max_bytes + margin, start)
     finally:
         os.close(fd)
-    return readable(_from_a_line(data) if start else data)
+    if redactor is not None:
+        data = redactor.without_beginning(redactor.redact_bytes(data))
+    cut = start > 0 or len(data) > max_bytes
+    return readable(_from_a_line(data[-max_bytes:]) if cut else data)
 
 
 def readable(data: bytes) -> str:

@@ -3,23 +3,20 @@
 Values come from jobs, coordinators and exceptions; their `repr` is foreign code.
 """
 
-import json
 import math
 import sys
 import traceback
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, cast
-from urllib.parse import quote
 
-from fsm_miner.config.secret import REDACTED, Secret
+from fsm_miner.redaction import Redactor
 
 __all__ = [
     "DEPTH_MAX",
     "ITEMS_MAX",
     "TEXT_MAX",
     "ExcInfo",
-    "Redactor",
     "exception_of",
     "plain",
     "traceback_text",
@@ -36,38 +33,6 @@ _INT_MAX = 2**63
 _CUT = "...[cut]"
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-
-
-class Redactor:
-    """Replaces registered secrets in text, also where they were quoted on the way.
-
-    Threads may add and redact at the same time: what is registered is replaced as a whole.
-    """
-
-    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
-        self._known: tuple[str, ...] = ()
-        for secret in secrets:
-            self.add(secret)
-
-    def add(self, secret: Secret) -> None:
-        """Register a secret. An empty one is ignored: it is everywhere."""
-        value = secret.reveal()
-        # Where a secret has characters that repr, JSON or a URL write differently, it must not escape so.
-        forms = {
-            value,
-            repr(value)[1:-1],
-            json.dumps(value)[1:-1],
-            quote(value, safe="", errors="replace"),
-        } - {""}
-        # The longest first: what contains another secret must not be broken up by it.
-        self._known = tuple(sorted({*self._known, *forms}, key=lambda form: (-len(form), form)))
-
-    def redact(self, text: str) -> str:
-        """Return `text` with `[redacted]` in place of every secret."""
-        for form in self._known:
-            if form in text:
-                text = text.replace(form, REDACTED)
-        return text
 
 
 def plain(value: object, redactor: Redactor, depth: int = DEPTH_MAX) -> Any:

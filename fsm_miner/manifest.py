@@ -11,7 +11,13 @@ from typing import Any, cast
 
 from pydantic import SecretStr, ValidationError
 
-from fsm_miner.manifest_models import ATTEMPT_MAX, ENTRIES_MAX, TEXT_BYTES_MAX, Manifest
+from fsm_miner.manifest_models import (
+    ATTEMPT_MAX,
+    ENTRIES_MAX,
+    SECRET_FILES_MAX,
+    TEXT_BYTES_MAX,
+    Manifest,
+)
 from fsm_miner.manifest_names import env_denied, env_name_problem, is_usable_id, text_problem, url_needs_hash
 from states.codes import ErrorCode, Failure
 
@@ -21,8 +27,8 @@ JOURNAL_BYTES_MAX = 1024 * 1024
 MESSAGE_CHARS_MAX = 500
 ERRORS_SHOWN_MAX = 3
 
-# The fields that may enter from the wire: `secret_names` is ours alone, `secrets` is taken out before.
-_FIELDS = frozenset(Manifest.model_fields) - {"secret_names"}
+# The fields that may enter from the wire: two are ours alone, `secrets` is taken out before.
+_FIELDS = frozenset(Manifest.model_fields) - {"secret_names", "secret_files"}
 _JSON_TYPES: Mapping[type, str] = {
     dict: "object",
     list: "array",
@@ -63,9 +69,9 @@ def parse_offer(raw: Any) -> Offer:
     job_id: str | None = fields["job_id"] if is_usable_id(fields.get("job_id")) else None
     attempt = _usable_attempt(fields.get("attempt"))
     try:
-        secrets = _secrets(fields.get("secrets"))
+        secrets, files = _secrets(fields.get("secrets"))
         known = {name: value for name, value in fields.items() if name in _FIELDS}
-        manifest = Manifest.model_validate({**known, "secret_names": tuple(secrets)})
+        manifest = Manifest.model_validate({**known, "secret_names": tuple(secrets), "secret_files": files})
     except ValidationError as exc:
         return _refused(job_id, attempt, fields, ErrorCode.INVALID, _sentence(exc))
     except _SecretsError as exc:
@@ -97,19 +103,25 @@ def _json_type(value: object) -> str:
     return next((name for kind, name in _JSON_TYPES.items() if isinstance(value, kind)), "other")
 
 
-def _secrets(raw: Any) -> dict[str, SecretStr]:
+def _secrets(raw: Any) -> tuple[dict[str, SecretStr], tuple[str, ...]]:
+    """Return the secrets by name, and the names of those that the job gets as files."""
     if raw is None:
-        return {}
+        return {}, ()
     if not isinstance(raw, dict):
         raise _SecretsError("is not an object of names and texts")
     entries = cast("dict[Any, Any]", raw)
     if len(entries) > ENTRIES_MAX:
         raise _SecretsError(f"has more than {ENTRIES_MAX} entries")
     secrets: dict[str, SecretStr] = {}
+    files: list[str] = []
     size = 0
-    for name, value in entries.items():
+    for name, entry in entries.items():
+        value = entry
         if not isinstance(name, str) or env_name_problem(name) is not None:
             raise _SecretsError("has a name that is not letters, digits and underscores, at most 128")
+        if isinstance(entry, dict):
+            value, as_file = _secret_entry(name, cast("dict[Any, Any]", entry))
+            files += [name] if as_file else []
         if not isinstance(value, str):
             raise _SecretsError(f"{name} is not a text")
         problem = text_problem(value)
@@ -119,7 +131,17 @@ def _secrets(raw: Any) -> dict[str, SecretStr]:
         secrets[name] = SecretStr(value)
     if size > TEXT_BYTES_MAX:
         raise _SecretsError(f"holds more than {TEXT_BYTES_MAX} bytes")
-    return secrets
+    if len(files) > SECRET_FILES_MAX:
+        raise _SecretsError(f"has more than {SECRET_FILES_MAX} files")
+    return secrets, tuple(files)
+
+
+def _secret_entry(name: str, entry: Mapping[Any, Any]) -> tuple[Any, bool]:
+    """Read `{"value": text, "file": true}`."""
+    as_file = entry.get("file", False)
+    if not isinstance(as_file, bool) or not isinstance(entry.get("value"), str):
+        raise _SecretsError(f'{name} is neither a text nor {{"value": text, "file": true or false}}')
+    return entry["value"], as_file
 
 
 def _denial(manifest: Manifest) -> str | None:

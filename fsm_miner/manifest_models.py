@@ -44,6 +44,7 @@ COMMAND_CHARS_MAX = 255
 ARGS_MAX = 1024
 TEXT_BYTES_MAX = 128 * 1024  # arguments together, and the environment together; execve(2) takes 2 MiB
 ENTRIES_MAX = 256
+SECRET_FILES_MAX = 32
 PARAMS_DEPTH_MAX = 32
 
 
@@ -207,6 +208,7 @@ class Manifest(_Wire):
     args: Annotated[tuple[Text, ...], Field(max_length=ARGS_MAX)] = ()
     env: Annotated[Mapping[EnvName, Text], Field(max_length=ENTRIES_MAX)] = {}
     secret_names: Annotated[tuple[EnvName, ...], Field(max_length=ENTRIES_MAX)] = ()
+    secret_files: Annotated[tuple[EnvName, ...], Field(max_length=SECRET_FILES_MAX)] = ()
     network: Network = Network()
     stdout: ArtifactPath | None = None
     artifacts: Annotated[tuple[Artifact, ...], Field(max_length=ENTRIES_MAX)] = ()
@@ -256,6 +258,12 @@ class Manifest(_Wire):
             raise ValueError("stdout names no declared artifact")
         if not set(self.secret_names).isdisjoint(self.env):
             raise ValueError("a name stands in both env and secrets")
+        if not set(self.secret_files) <= set(self.secret_names):
+            raise ValueError("secret_files names what is no secret")
+        if {f"{name}_FILE" for name in self.secret_files} & {*self.env, *self.secret_names}:
+            raise ValueError(
+                "a secret that is a file and another variable would have the same name, NAME_FILE"
+            )
         return self
 
     @property

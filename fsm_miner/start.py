@@ -26,9 +26,9 @@ from fsm_miner.fault_points.spec import VARIABLE, FaultSpecError, take_spec
 from fsm_miner.fault_points.system import watch_system
 from fsm_miner.instance import AlreadyRunning, Instance
 from fsm_miner.log import NodeLog, configure_logging
-from fsm_miner.log_values import Redactor
 from fsm_miner.notify import ServiceManager, take_service_manager
 from fsm_miner.offload import ready_threads
+from fsm_miner.redaction import Redactor
 from fsm_miner.takeover import ReadingDiffers
 from journal.port import JournalError
 from journal.schema import SchemaTooNew

@@ -15,7 +15,16 @@ from runners.host import Backend, HostTools
 from runners.lock import RunError, create_locked
 from runners.opening import open_fresh, open_log
 from runners.run import RunFiles, RunSpec, files_of
-from runners.sandbox import LOCK_FD, OPTIONS_FD, SANDBOX_LOCK_FD, SECCOMP_FD, STATUS_FD, Assembly, assemble
+from runners.sandbox import (
+    LOCK_FD,
+    OPTIONS_FD,
+    SANDBOX_LOCK_FD,
+    SECCOMP_FD,
+    SECRET_FILES_FD,
+    STATUS_FD,
+    Assembly,
+    assemble,
+)
 from runners.status import LaunchFacts, launch_line
 
 __all__ = ["LaunchFailed", "Launched", "launch"]
@@ -99,9 +108,8 @@ def launch(
                 SANDBOX_LOCK_FD: locks[1],
                 STATUS_FD: status,
             }
-            for target, content in ((OPTIONS_FD, assembly.options), (SECCOMP_FD, assembly.seccomp)):
-                if content:
-                    targets[target] = opened.enter_context(_pipe_of(content))
+            for target, content in _handed(assembly):
+                targets[target] = opened.enter_context(_pipe_of(content))
             pid = _spawn(assembly, targets)
         except (OSError, ValueError) as error:
             _undo(spec, group)
@@ -132,6 +140,15 @@ def _closing(opened: ExitStack, fd: int) -> int:
     return fd
 
 
+def _handed(assembly: Assembly) -> Iterator[tuple[int, bytes]]:
+    """Yield what bwrap is to read, and from which descriptors."""
+    if assembly.options:
+        yield OPTIONS_FD, assembly.options
+    if assembly.seccomp:
+        yield SECCOMP_FD, assembly.seccomp
+    yield from enumerate(assembly.files, SECRET_FILES_FD)
+
+
 @contextmanager
 def _pipe_of(content: bytes) -> Generator[int]:
     """Yield the reading end of a pipe that holds `content`: gone once read, and never swapped to a disk."""
@@ -140,7 +157,7 @@ def _pipe_of(content: bytes) -> Generator[int]:
         try:
             if len(content) > fcntl.fcntl(write_fd, fcntl.F_GETPIPE_SZ):
                 fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, len(content))
-            if os.write(write_fd, content) != len(content):
+            if content and os.write(write_fd, content) != len(content):
                 raise OSError("the sandbox's options do not fit into a pipe: less environment")
         finally:
             os.close(write_fd)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 __all__ = [
     "JOB_VIEW",
+    "SECRETS",
     "Bind",
     "JobView",
     "Limits",
@@ -83,6 +84,9 @@ class JobView:
     output: str
 
 
+SECRETS = "/run/secrets"
+"""Where the job finds its secret files: a folder in memory that nobody but the job sees."""
+
 JOB_VIEW = JobView(work="/job/work", input="/job/input", output="/job/output")
 """The same for every job, so that nothing on the host shows through."""
 
@@ -134,8 +138,8 @@ class RunSpec:
 
     `argv` is what runs inside the sandbox, its first element an absolute path there.
     `env` is the whole environment of the command; `secret_env` joins it without ever being part of an
-    argument list, a file or a log. `name` is unique on the node (job, attempt and run) and safe as a
-    file name; a cgroup takes it. `devices` are device nodes of assigned GPUs. `binds` come on top of the
+    argument list, a file or a log; neither do `secret_files`, by name, which it finds below SECRETS.
+    `name` is unique on the node (job, attempt and run) and safe as a file name; a cgroup takes it. `devices` are device nodes of assigned GPUs. `binds` come on top of the
     system folders and of the job's own. `stdout`, if set, takes the standard output alone: a file that the
     job can't see, so that no link of its making can lead the daemon astray.
     """
@@ -150,6 +154,7 @@ class RunSpec:
     devices: tuple[str, ...] = ()
     binds: tuple[Bind, ...] = ()
     secret_env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    secret_files: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     stdout: Path | None = None
 
     @property

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runners.host import HostTools
-from runners.run import JOB_VIEW, Bind, Limits, RunSpec
+from runners.run import JOB_VIEW, SECRETS, Bind, Limits, RunSpec
 
 __all__ = [
     "LOCK_FD",
@@ -25,6 +25,7 @@ __all__ = [
     "OPTIONS_FD",
     "SANDBOX_LOCK_FD",
     "SECCOMP_FD",
+    "SECRET_FILES_FD",
     "STATUS_FD",
     "Assembly",
     "assemble",
@@ -36,12 +37,15 @@ SANDBOX_LOCK_FD = 4
 STATUS_FD = 5
 OPTIONS_FD = 6
 SECCOMP_FD = 7
+SECRET_FILES_FD = 8
+"""And up: one for each file with a secret, in their order."""
 
 OPTIONS_BYTES_MAX = 512 * 1024
 _OPTIONS_MAX = 8000  # bwrap takes 9000 arguments
 # Any user but the daemon's: files that belong to others on the host show up as 65534, the job's own as this.
 _UID = 1000
 _MIB = 1024 * 1024
+_SECRETS_BYTES = 4 * _MIB
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _IO_CLASSES = {"best-effort": "2", "idle": "3"}
 _ENTER_CGROUP = 'echo 0 > "$1/cgroup.procs" && shift && exec "$@"'
@@ -51,12 +55,13 @@ _ENTER_CGROUP = 'echo 0 > "$1/cgroup.procs" && shift && exec "$@"'
 class Assembly:
     """What to spawn: `argv` with `env`, and what bwrap is to read from OPTIONS_FD and SECCOMP_FD.
 
-    `env` and `options` are secret.
+    `files` are contents for SECRET_FILES_FD and up. All but `argv` and `seccomp` is secret.
     """
 
     argv: tuple[str, ...]
     options: bytes = field(default=b"", repr=False)
     seccomp: bytes = field(default=b"", repr=False)
+    files: tuple[bytes, ...] = field(default=(), repr=False)
     env: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
@@ -70,6 +75,8 @@ def assemble(spec: RunSpec, host: HostTools, *, cgroup: Path | None) -> Assembly
     _check(spec)
     before = _chain(spec, host, cgroup)
     if host.bwrap is None:
+        if spec.secret_files:
+            raise ValueError(f"{spec.name}: secrets as files need the sandbox (sandbox.backend)")
         return Assembly(argv=(*before, *_unsandboxed(spec, host)), env={**spec.env, **spec.secret_env})
     options = list(_options(spec, host))
     if len(options) + len(spec.argv) > _OPTIONS_MAX:
@@ -85,6 +92,7 @@ def assemble(spec: RunSpec, host: HostTools, *, cgroup: Path | None) -> Assembly
         argv=(*before, host.bwrap, "--args", str(OPTIONS_FD), "--", *spec.argv),
         options=text,
         seccomp=host.seccomp,
+        files=tuple(value.encode() for value in spec.secret_files.values()),
     )
 
 
@@ -94,7 +102,7 @@ def _check(spec: RunSpec) -> None:
     both = spec.env.keys() & spec.secret_env.keys()
     if both:
         raise ValueError(f"{spec.name}: {min(both)}: both in the environment and a secret")
-    for name in (*spec.env, *spec.secret_env):
+    for name in (*spec.env, *spec.secret_env, *spec.secret_files):
         if not _ENV_NAME.fullmatch(name):
             raise ValueError(f"{spec.name}: environment: {name[:40]!r} is not a variable's name")
     for bind in spec.binds:
@@ -104,7 +112,8 @@ def _check(spec: RunSpec) -> None:
         if not device.startswith("/dev/") or ".." in device.split("/"):
             raise ValueError(f"{spec.name}: device {device!r}: not a path below /dev")
     # The message must not show the text: it may be a secret.
-    if any("\0" in text for text in (*spec.argv, *spec.env.values(), *spec.secret_env.values())):
+    texts = (*spec.argv, *spec.env.values(), *spec.secret_env.values(), *spec.secret_files.values())
+    if any("\0" in text for text in texts):
         raise ValueError(f"{spec.name}: a NUL character in an argument or in the environment")
     limits = spec.limits
     if not (math.isfinite(limits.time_s) and limits.time_s > 0 and limits.memory_mb > 0):
@@ -178,6 +187,11 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
         )
     )
     yield from _bind_options(spec.binds)
+    if spec.secret_files:
+        yield from ("--size", str(_SECRETS_BYTES), "--perms", "0500", "--tmpfs", SECRETS)
+        for number, name in enumerate(spec.secret_files):
+            yield from ("--perms", "0400", "--file", str(SECRET_FILES_FD + number), f"{SECRETS}/{name}")
+        yield from ("--remount-ro", SECRETS)
     # /proc/sys asks for the user alone, no capability: under a daemon of root, a job could set core_pattern.
     # The root and /dev are memory without a bound of their own.
     for path in ("/proc", "/dev", "/"):

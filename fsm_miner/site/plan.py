@@ -13,7 +13,7 @@ from fsm_miner.site.checks import Verdict
 from fsm_miner.workspace import Workspace
 from runners.cli import base_env, cli_argv
 from runners.python import PythonRun, python_run
-from runners.run import JOB_VIEW, Bind, JobView, Limits, RunSpec, host_view
+from runners.run import JOB_VIEW, SECRETS, Bind, JobView, Limits, RunSpec, host_view
 
 __all__ = ["Plan", "Planner", "run_name"]
 
@@ -98,6 +98,8 @@ class Planner:
         env = base_env(view, gpus=[gpu.id for gpu in gpus], job_env=manifest.env)
         for gpu in gpus:
             env.update(gpu.visible_env)
+        secret = dict(secrets or {})
+        env.update({f"{name}_FILE": f"{SECRETS}/{name}" for name in manifest.secret_files})
         threads = manifest.requirements.cpu_threads
         if threads is not None:
             env["OMP_NUM_THREADS"] = str(threads)
@@ -112,7 +114,8 @@ class Planner:
             gpu=bool(gpus),
             devices=tuple(dict.fromkeys(device for gpu in gpus for device in gpu.devices)),
             binds=() if task is None else task.binds,
-            secret_env=dict(secrets or {}),
+            secret_env={name: value for name, value in secret.items() if name not in manifest.secret_files},
+            secret_files={name: secret[name] for name in manifest.secret_files},
             stdout=workspace.stdout if takes_stdout else None,
         )
         if self.sandboxed and gpus:

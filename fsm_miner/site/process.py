@@ -64,11 +64,12 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What looking at a run needs: its name, its files, its limits, and the log to read for messages."""
+    """What looking at a run needs: its name, its files, its limits; `log_tail` reads what may be shown of its log."""
 
     name: str
     files: RunFiles
     limits: Limits
+    log_tail: Callable[[Path], str] = read_tail
 
 
 class Processes:
@@ -143,7 +144,7 @@ class Processes:
                         series=UsageSeries(run.files.usage, job.run, self._clock.now_ns),
                     )
                 )
-                others = [watching, asyncio.create_task(_tell(run.files, tell))]
+                others = [watching, asyncio.create_task(_tell(run, tell))]
                 await asyncio.wait({waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
                 if watching.done() and not waiting.done() and isinstance(breach := watching.result(), Breach):
                     return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
@@ -206,7 +207,7 @@ class Processes:
         )
         how, exit_code, signal, detail = _reading(found)
         if how in {How.EXITED, How.SIGNALLED} and exit_code != 0:
-            detail = _last_line(run.files.log)
+            detail = _last_line(run.log_tail(run.files.log))
         if how is How.LOST and look(run.files.lock) is LockState.ABSENT:
             detail = f"its folder {run.files.work.parent} was removed while it ran"
         usage = known.meter.usage
@@ -244,18 +245,18 @@ def _reading(
             return How.LOST, None, None, ""
 
 
-def _last_line(log: Path) -> str:
-    line = last_line(read_tail(log), _LINE_CHARS_MAX)
+def _last_line(tail: str) -> str:
+    line = last_line(tail, _LINE_CHARS_MAX)
     return f"its last line: {line}" if line else ""
 
 
-async def _tell(files: RunFiles, tell: Tell) -> None:
+async def _tell(run: Watched, tell: Tell) -> None:
     """Report progress for as long as the run goes on."""
     delay_s = _TELL_FIRST_S
     while True:
         await asyncio.sleep(delay_s)
         delay_s = _TELL_EVERY_S
-        tail = await asyncio.to_thread(read_tail, files.log)
+        tail = await asyncio.to_thread(run.log_tail, run.files.log)
         await tell("running", tail, parse_progress(tail))
 
 

@@ -10,14 +10,13 @@ import httpx
 from pydantic import SecretStr
 
 from fsm_miner.clock import Clock, Dice
-from fsm_miner.config.secret import Secret
 from fsm_miner.inputs import FetchLimits, InputUrl, fetch_inputs
 from fsm_miner.log_port import Log
-from fsm_miner.log_values import Redactor
 from fsm_miner.manifest import Manifest
 from fsm_miner.probe.gpu import Gpu
 from fsm_miner.site.artifacts import Artifacts
 from fsm_miner.site.checks import Checks, Verdict
+from fsm_miner.site.job_secrets import JobSecrets
 from fsm_miner.site.plan import Plan, Planner, run_name
 from fsm_miner.site.process import Processes, Watched
 from fsm_miner.snapshot import write_state_json
@@ -97,7 +96,7 @@ class MachineSite:
         self._dice = dice
         self._log = log
         self._artifacts = Artifacts(boot_id, clock=clock, dice=dice)
-        self._secrets: dict[StreamKey, Mapping[str, SecretStr]] = {}
+        self._secrets = JobSecrets()
 
     def workspace(self, job: Job) -> Workspace:
         """Return the job's folder."""
@@ -105,10 +104,7 @@ class MachineSite:
 
     def keep_secrets(self, key: StreamKey, secrets: Mapping[str, SecretStr]) -> None:
         """Hold a job's secrets, in memory only, until it is over; none lets go of them."""
-        if secrets:
-            self._secrets[key] = secrets
-        else:
-            self._secrets.pop(key, None)
+        self._secrets.keep(key, secrets)
 
     async def prepare(self, job: Job) -> PrepDone | PrepFailed:
         """Check the job, make its workspace, fetch its inputs."""
@@ -177,18 +173,18 @@ class MachineSite:
     async def watch(self, job: Job, tell: Tell) -> ProcessFound | LimitHit | ProcessGone:
         """Wait until the process ends or goes over a limit."""
         seen = await self._processes.watch(job, self._watched(job), tell)
-        return self._without_secrets(job, seen) if isinstance(seen, ProcessGone) else seen
+        return await self._without_secrets(job, seen) if isinstance(seen, ProcessGone) else seen
 
     async def stop(self, job: Job) -> ProcessGone:
         """End the process; return when nothing of it lives."""
-        return self._without_secrets(job, await self._processes.stop(job, self._watched(job)))
+        return await self._without_secrets(job, await self._processes.stop(job, self._watched(job)))
 
     async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused | OutputDoubted:
         """Check the declared artifacts, make them durable, and hash them."""
         found = await self._artifacts.collect(job, self.workspace(job))
         if isinstance(found, ArtifactsRefused):
             # It lists what is there instead, by names that the job chose.
-            message = self._redacted(job, found.failure.message) or _WITHHELD
+            message = self._secrets.words(job, found.failure.message) or _WITHHELD
             return ArtifactsRefused(replace(found.failure, message=message))
         return found
 
@@ -203,7 +199,7 @@ class MachineSite:
 
     def forget(self, job: Job) -> None:
         """Let go of what is held in memory for a job that is over."""
-        self._secrets.pop(key_of(job), None)
+        self._secrets.forget(job)
         self._artifacts.forget(key_of(job))
         workspace = self.workspace(job)
         for run in range(1, job.run + 1):
@@ -212,17 +208,9 @@ class MachineSite:
     def _not_written(self, problem: str) -> None:
         self._log.warning("snapshot_not_written", problem=problem)
 
-    def _without_secrets(self, job: Job, gone: ProcessGone) -> ProcessGone:
-        return replace(gone, detail=self._redacted(job, gone.detail)) if gone.detail else gone
-
-    def _redacted(self, job: Job, words: str) -> str:
-        """Keep secrets out of the journal: words of a job with secrets are quoted only if those are known."""
-        if not job.manifest.get("secret_names"):
-            return words
-        secrets = self._secrets.get(key_of(job))
-        if secrets is None:
-            return ""
-        return Redactor(Secret(secret.get_secret_value()) for secret in secrets.values()).redact(words)
+    async def _without_secrets(self, job: Job, gone: ProcessGone) -> ProcessGone:
+        await self._secrets.clean_log(job, self.workspace(job).exec_log)
+        return replace(gone, detail=self._secrets.words(job, gone.detail)) if gone.detail else gone
 
     def _failed(self, failure: Failure) -> PrepFailed:
         return PrepFailed(failure, self._clock.now_ns(), self._dice.roll())
@@ -232,7 +220,7 @@ class MachineSite:
         for card, gpu in gpus:
             if gpu is None:
                 return Failure(ErrorCode.NOGPU, f"the assigned card {card} is gone")
-        secrets = self._secrets.get(key_of(job), {})
+        secrets = self._secrets.of(job)
         if set(manifest.secret_names) - set(secrets):
             return Failure(
                 ErrorCode.NORESOURCE,
@@ -246,7 +234,7 @@ class MachineSite:
                 self.workspace(job),
                 job.run,
                 [gpu for _, gpu in gpus if gpu is not None],
-                {name: secret.get_secret_value() for name, secret in secrets.items()},
+                secrets,
             )
         except ValueError as error:
             return Failure(ErrorCode.INVALID, str(error))
@@ -269,6 +257,7 @@ class MachineSite:
             run_name(workspace, job.run),
             files_of(workspace.run_paths, job.run, cgroup, workspace.stdout),
             self._planner.limits(Verdict.of(job.intent), job.requirements.get("cpu_threads")),
+            self._secrets.log_tail(job),
         )
 
     async def _inputs(self, manifest: Manifest, workspace: Workspace) -> Failure | None:

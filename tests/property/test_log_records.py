@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsm_miner.config import Secret
-from fsm_miner.log import RECORD_MAX, Redactor, configure_logging
+from fsm_miner.log import RECORD_MAX, configure_logging
 from fsm_miner.log_values import TEXT_MAX
+from fsm_miner.redaction import Redactor
 
 # No letter or bracket of the marker itself, so that a hit is a leak and not the marker beside an accident.
 visible = "".join(sorted(set(string.printable) - set(string.whitespace) - set("[redacted]")))

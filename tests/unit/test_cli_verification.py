@@ -5,9 +5,9 @@ import gzip
 import pytest
 
 from fsm_miner.cli.archive import archive_files, find_in_archive
+from fsm_miner.cli.cases import nearest, parse_job
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.reading import JournalFile, Sealed
-from fsm_miner.cli.cases import nearest, parse_job
 from fsm_miner.cli.verification import Findings, check_archive, check_records
 from journal import StreamKey
 from tests.support.cli_journal import changed, denied, records, seal, succeeded, write_journal

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from fsm_miner.config import Secret
-from fsm_miner.log import RECORD_MAX, Redactor, configure_logging
+from fsm_miner.log import RECORD_MAX, configure_logging
 from fsm_miner.log_values import DEPTH_MAX, ITEMS_MAX, TEXT_MAX
+from fsm_miner.redaction import Redactor
 
 NOW = datetime(2025, 9, 26, 12, 0, 0, 7, tzinfo=UTC)
 TOKEN = "hunter2-hunter2"

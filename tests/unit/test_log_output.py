@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fsm_miner.log import Redactor, configure_logging
+from fsm_miner.log import configure_logging
 from fsm_miner.log_output import LogFile, LogStream, writes_to_journal
+from fsm_miner.redaction import Redactor
 
 
 class Clock:

@@ -1,0 +1,112 @@
+"""The secrets of jobs: in this process's memory only, from the offer to the job's end, and taken out of what is shown.
+
+A daemon that was started anew does not know them any more. What it can't search for secrets it does not show: the
+log of such a job is withheld, on the disk too.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from fsm_miner.beneath import NotRegularError, NotThereError, open_regular
+from fsm_miner.config.secret import Secret
+from fsm_miner.log_tail import read_tail
+from fsm_miner.offload import offload
+from fsm_miner.redaction import Redactor, redact_file
+from fsm_miner.supervisor import key_of
+from journal.port import StreamKey
+from states.job import Job
+
+__all__ = ["WITHHELD_LOG", "JobSecrets"]
+
+WITHHELD_LOG = (
+    "fsm-miner: this log is withheld: the job has secrets, which a restart of the daemon made it forget\n"
+)
+
+
+class JobSecrets:
+    """Belongs to one event loop; what it hands out may be called from threads."""
+
+    def __init__(self) -> None:
+        self._known: dict[StreamKey, Mapping[str, SecretStr]] = {}
+
+    def keep(self, key: StreamKey, secrets: Mapping[str, SecretStr]) -> None:
+        """Hold a job's secrets until it is over; none lets go of them."""
+        if secrets:
+            self._known[key] = secrets
+        else:
+            self._known.pop(key, None)
+
+    def forget(self, job: Job) -> None:
+        """Let go of the secrets of a job that is over."""
+        self._known.pop(key_of(job), None)
+
+    def of(self, job: Job) -> dict[str, str]:
+        """Return what is known of the job's secrets, by name."""
+        return {name: secret.get_secret_value() for name, secret in self._known.get(key_of(job), {}).items()}
+
+    def words(self, job: Job, words: str) -> str:
+        """Return words of the job without secrets; "" if they can't be told from secrets any more."""
+        if not _has(job):
+            return words
+        redactor = self._redactor(job)
+        return "" if redactor is None else redactor.redact(words)
+
+    def log_tail(self, job: Job) -> Callable[[Path], str]:
+        """Return what reads the end of the job's log for showing it."""
+        if not _has(job):
+            return read_tail
+        redactor = self._redactor(job)
+        return _nothing if redactor is None else partial(read_tail, redactor=redactor)
+
+    async def clean_log(self, job: Job, log: Path) -> None:
+        """Take the secrets out of the log of a run that has ended, or its content if they are not known any more."""
+        if _has(job):
+            await offload(partial(_clean, log, self._redactor(job)))
+
+    def _redactor(self, job: Job) -> Redactor | None:
+        if key_of(job) not in self._known:
+            return None
+        return Redactor(Secret(value) for value in self.of(job).values())
+
+
+def _has(job: Job) -> bool:
+    return bool(job.manifest.get("secret_names"))
+
+
+def _nothing(_log: Path) -> str:
+    return ""
+
+
+def _clean(log: Path, redactor: Redactor | None) -> None:
+    try:
+        source = open_regular(log.parent, log.name)
+    except (NotThereError, NotRegularError):
+        return
+    with os.fdopen(source, "rb") as content:
+        if redactor is not None and _replace(log, content.fileno(), redactor):
+            return
+    # It needs no room: what can't be cleaned is not kept.
+    with log.open("r+b", buffering=0) as file:
+        file.truncate()
+        file.write(WITHHELD_LOG.encode())
+
+
+def _replace(log: Path, source: int, redactor: Redactor) -> bool:
+    """Put a clean copy in the place of the log; False if the disk refuses it."""
+    staged = log.with_name(f"{log.name}.clean")
+    try:
+        staged.unlink(missing_ok=True)
+        fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        with os.fdopen(os.dup(source), "rb") as content, os.fdopen(fd, "wb") as target:
+            redact_file(content, target, redactor)
+            target.flush()
+            os.fsync(target.fileno())
+        staged.replace(log)
+    except OSError:
+        staged.unlink(missing_ok=True)
+        return False
+    return True
