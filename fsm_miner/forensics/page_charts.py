@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from fsm_miner.forensics.page_html import Html, el
-from fsm_miner.forensics.page_life import Life
+from fsm_miner.forensics.page_life import Life, number_in, runs_of
 from fsm_miner.forensics.page_time import Window
 from fsm_miner.words import NS
 from states import events as e
@@ -87,8 +87,8 @@ def charts_of(life: Life) -> list[Chart]:
     if not life.samples:
         return []
     limits = [mark.step.event for mark in life.marks if isinstance(mark.step.event, e.LaunchIntended)]
-    memory = max((_number(one.memory_limit_mb) for one in limits), default=0.0)
-    disk = max((_number(one.output_limit_mb) for one in limits), default=0.0)
+    memory = max((number_in(one.memory_limit_mb) for one in limits), default=0.0)
+    disk = max((number_in(one.output_limit_mb) for one in limits), default=0.0)
     holes = [one.start_ns for one in life.breaks if one.kind != "coordinator"]
     runs = [list(run) for _, run in groupby(life.samples, key=lambda sample: sample.run)]
     held = [[(sample.at_ns, sample.memory_mb) for sample in run] for run in runs]
@@ -114,11 +114,6 @@ def amount(value: float, unit: str) -> str:
     return f"{value:.{digits}f} {unit}"
 
 
-def _number(value: object) -> float:
-    """Return a record's number; 0 where it was changed and is none."""
-    return float(value) if isinstance(value, int | float) and 0 < value < 1e15 else 0.0
-
-
 def _rates(life: Life) -> Iterator[Line]:
     """Turn each run's processor time into cores in use, as steps, over times that are not too short to tell."""
     least_ns = max(_LEAST_NS, 2 * (life.end_ns - life.start_ns) // _POINTS_MAX)
@@ -142,19 +137,14 @@ def _rates(life: Life) -> Iterator[Line]:
 def _edges(life: Life, run: int) -> set[tuple[int, float]]:
     """Return what the records know of a run's processor time: none at its launch, all of it at its end."""
     found: set[tuple[int, float]] = set()
-    now = 0
-    for mark in life.marks:
-        match mark.step.event:
-            case e.Launched(run=launched):
-                now = launched
-                if now == run:
-                    found.add((mark.at_ns, 0.0))
-            case e.Ended(usage=usage) if now == run:
-                spent = _number(usage.get("cpu_s"))
-                if spent:
-                    found.add((mark.at_ns, spent))
-            case _:
-                pass
+    for number, mark in runs_of(life):
+        if number != run:
+            continue
+        if isinstance(mark.step.event, e.Ended):
+            spent = number_in(mark.step.event.usage, "cpu_s")
+            found |= {(mark.at_ns, spent)} if spent else set()
+        else:
+            found.add((mark.at_ns, 0.0))
     return found
 
 
@@ -239,10 +229,8 @@ def _y(value: float, top: float) -> float:
 
 
 def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20 and so on."""
-    power = 1.0
+    """Return the next of 1, 2, 2.5, 5, 10, 20 and so on, from a thousandth upward."""
+    power = 0.001
     while value > 10 * power:
         power *= 10
-    while value <= power:
-        power /= 10
     return next(factor * power for factor in (1, 2, 2.5, 5, 10) if value <= factor * power * 1.0000001)

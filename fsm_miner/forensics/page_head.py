@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fsm_miner.forensics.case import Case
 from fsm_miner.forensics.page_charts import amount
 from fsm_miner.forensics.page_html import Html, cut, el, join, text
-from fsm_miner.forensics.page_life import Life
+from fsm_miner.forensics.page_life import Life, number_in, runs_of
 from fsm_miner.forensics.page_time import short_span
 from fsm_miner.words import NS, counted
 from states import events as e
@@ -156,14 +156,9 @@ def _used(life: Life) -> tuple[float | None, float | None]:
     memory: list[float] = [sample.memory_mb for sample in life.samples]
     for sample in life.samples:
         spent[sample.run] = max(spent.get(sample.run, 0.0), sample.cpu_s)
-    run = 0
-    for mark in life.marks:
-        if isinstance(mark.step.event, e.Launched):
-            run = mark.step.event.run
-        elif isinstance(mark.step.event, e.Ended):
-            cpu_s, held = mark.step.event.usage.get("cpu_s"), mark.step.event.usage.get("max_rss_mb")
-            if isinstance(cpu_s, int | float) and 0 <= cpu_s < 1e12:
-                spent[run] = max(spent.get(run, 0.0), float(cpu_s))
-            if isinstance(held, int | float) and 0 < held < 1e12:
-                memory.append(float(held))
-    return (sum(spent.values()) if spent else None), max(memory, default=None)
+    for run, mark in runs_of(life):
+        if isinstance(mark.step.event, e.Ended):
+            usage = mark.step.event.usage
+            spent[run] = max(spent.get(run, 0.0), number_in(usage, "cpu_s"))
+            memory.append(number_in(usage, "max_rss_mb"))
+    return sum(spent.values()) or None, max(memory, default=0.0) or None

@@ -5,7 +5,7 @@ between the two is drawn as none, and everything after it is moved along; `Life.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median_low
@@ -18,11 +18,12 @@ from fsm_miner.words import NS, counted
 from states import events as e
 from states.table import FINAL, State
 
-__all__ = ["Bar", "Break", "Life", "Mark", "read_life"]
+__all__ = ["Bar", "Break", "Life", "Mark", "number_in", "read_life", "runs_of"]
 
 _QUIET_FACTOR = 4
 _QUIET_MIN_NS = 3 * NS
 _OPEN_SHARE = 25
+_NUMBER_MAX = 1e15
 _BAD = (e.LimitExceeded, e.OutcomeRevised)
 _CARE = (e.Reattached, e.RetryScheduled, e.CancelRequested, e.AbandonRequested, e.Superseded)
 
@@ -73,6 +74,24 @@ class Life:
     def count(self, kind: str) -> int:
         """Return how many breaks there are of a kind."""
         return sum(one.kind == kind for one in self.breaks)
+
+
+def number_in(data: object, name: str = "") -> float:
+    """Return a record's number, or that of the given name in its mapping; 0 where it was changed and is none."""
+    value = cast("Mapping[str, object]", data).get(name) if name and isinstance(data, Mapping) else data
+    return float(value) if isinstance(value, int | float) and 0 < value < _NUMBER_MAX else 0.0
+
+
+def runs_of(life: Life) -> Iterator[tuple[int, Mark]]:
+    """Yield the launches and ends of runs, each with the run's number."""
+    run = 0
+    for mark in life.marks:
+        if isinstance(mark.step.event, e.Launched):
+            launched = cast("object", mark.step.event.run)
+            run = launched if isinstance(launched, int) else 0
+            yield run, mark
+        elif isinstance(mark.step.event, e.Ended):
+            yield run, mark
 
 
 def read_life(case: Case) -> Life | None:

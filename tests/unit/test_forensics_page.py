@@ -1,6 +1,7 @@
 """The forensic page as text: whole, bounded, without a way out for a stranger's words, true to the records."""
 
 import base64
+import json
 import re
 import unicodedata
 from dataclasses import replace
@@ -111,6 +112,9 @@ def test_the_page_forbids_itself_everything_but_its_own_style():
     assert "<" not in STYLE
 
 
+JUNK = [None, True, -1, 2**70, 1e308, "", "<b>", [], [None], ["x"], {}, {"usage": []}, [[["deep"]]]]
+
+
 @st.composite
 def any_case(draw):
     """A reachable life at any times, with any measurements, perhaps changed afterwards."""
@@ -139,6 +143,10 @@ def any_case(draw):
                 )
             )
             records[index] = replace(records[index], **change)
+        if records[index].data_json.startswith("{") and draw(st.integers(0, 3)) == 0:
+            data = json.loads(records[index].data_json)
+            data[draw(st.sampled_from(sorted(data)))] = draw(st.sampled_from(JUNK))
+            records[index] = replace(records[index], data_json=json.dumps(data))
     samples = draw(
         st.none()
         | st.lists(
@@ -160,7 +168,7 @@ def any_case(draw):
     )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(any_case())
 def test_any_case_becomes_a_page(case):
     read(render(case))
