@@ -4,6 +4,7 @@ SQLite's plain read-only mode may still create or rewrite the `-shm` file. Two o
 `readonly_shm` where a write-ahead log is there, `immutable` where there is none (clean shutdown).
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ _FINAL = (
     "SELECT job_id, attempt, dest, at_ns FROM records INDEXED BY records_final "  # noqa: S608 - a constant
     f"WHERE dest IN ({', '.join(repr(state) for state in FINAL_STATES)})"
 )
+_GLIMPSES_MAX = 1000
 _ROWS_AT_ONCE = 512
 # SQLite quotes a rotten schema in its message, and the driver fails to decode that.
 UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
@@ -77,6 +79,24 @@ def to_record(row: tuple[Any, ...]) -> Record:
     )
 
 
+class _Onlooker(sqlite3.Connection):
+    """A connection that may not write to the log's index.
+
+    Where it meets the index in the middle of a commit, SQLite takes that for one that nobody looks after, and asks
+    for a recovery that an onlooker may not make. A moment later the index is whole.
+    """
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        for _ in range(_GLIMPSES_MAX):
+            try:
+                return super().execute(sql, parameters)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_RECOVERY:
+                    raise
+                os.sched_yield()
+        return super().execute(sql, parameters)
+
+
 def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
     """Open `path` so that neither it nor its neighbours are created or changed.
 
@@ -101,7 +121,9 @@ def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
         raise Damaged(f"{log} is there and {index.name} is not: start the daemon once, it puts this right")
     uri = f"{path.absolute().as_uri()}?mode=ro&{how}"
     try:
-        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
+        return sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0, factory=_Onlooker
+        )
     except sqlite3.Error as error:
         raise Damaged(f"{path}: {error}") from error
 
