@@ -22,8 +22,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """Start the browser for one file: while it is there, playwright keeps an event loop running in this thread."""
     path = shutil.which("chromium")
     if path is None:
         if os.environ.get("CI") == "true":
@@ -35,17 +36,16 @@ def browser():
         found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """Return the file of a case's page."""
     folder = tmp_path_factory.mktemp("pages")
     written = {}
 
-    def page_of(name, case=None):
+    def page_of(name):
         if name not in written:
             written[name] = folder / f"{name}.html"
-            made = render(CASES[name]() if case is None else case)
-            written[name].write_text(made, encoding="utf-8")
+            written[name].write_text(render(CASES[name]()), encoding="utf-8")
         return written[name]
 
     return page_of
@@ -69,20 +69,26 @@ class Opened:
         return self.page.evaluate(script, argument)
 
     def show(self, width, scheme="light", media="screen"):
-        self.page.set_viewport_size({"width": width, "height": 900})
+        # Low, as painting is what costs: everything is laid out all the same.
+        self.page.set_viewport_size({"width": width, "height": 300})
         self.page.emulate_media(color_scheme=scheme, media=media)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opened(browser, pages):
-    """Open a case's page."""
-    contexts = []
+    """Open a case's page, once: the tests only look at it, in whatever width and colours they ask for."""
+    context = browser.new_context()
+    found = {}
 
-    def open_page(name, case=None):
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        contexts.append(context)
-        return Opened(context.new_page(), pages(name, case))
+    def open_page(name):
+        if name not in found:
+            found[name] = Opened(context.new_page(), pages(name))
+        found[name].show(1280)
+        return found[name]
 
     yield open_page
-    for context in contexts:
-        context.close()
+    context.close()
+    # Whatever the tests did to it, no page asked for anything but itself, or complained.
+    assert {name: (page.requests, page.complaints) for name, page in found.items()} == {
+        name: ([page.url], []) for name, page in found.items()
+    }
