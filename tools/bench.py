@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 from bench_node import BenchNode
+from bench_start import measure_starts
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -41,6 +42,7 @@ AIMS = {
     "durable appends, 256 streams": "at least 20,000/s",
     "replay": "at least 100,000 events/s",
     "start to registered": "0.8 s",
+    "10,000 jobs more in the journal": "at most 1 s more",
     "idle processor time": "under 0.5 % of a core",
     "idle memory": "under 80 MB",
 }
@@ -201,6 +203,52 @@ def replays(folder: Path, streams: int = 5000) -> Iterator[Figure]:
     yield figure("replay", rate, "events/s", floor)
 
 
+def _life(job_id: str) -> list[Entry]:
+    """Return the facts of an ordinary job, as they are appended."""
+    manifest = {
+        "job_id": job_id, "attempt": 1, "runner": "cli", "command": "true", "args": [], "artifacts": [],
+        "timeout_s": 60.0, "requirements": {"gpu": False, "vram_mb": 0, "cpu_threads": 1}, "input": {"urls": []},
+    }  # fmt: skip
+    offered = e.Offered(job_id, 1, manifest, "0" * 64, 1)
+    entries = [Entry("Offered", 1, "IDLE", "PULLING", e.to_data(offered))]
+    return entries + [Entry(type(x).__name__, 1, source, dest, e.to_data(x)) for source, dest, x in _LIFE]
+
+
+def journal_cost(folder: Path, jobs_count: int = 300) -> Iterator[Figure]:
+    """Measure what a job that is alone costs the journal: milliseconds, against as many bare commits; and bytes."""
+    path = folder / "cost.db"
+
+    async def lives() -> float:
+        journal, _ = open_journal(path, boot_id="bench", now_ns=time.time_ns)
+        began = time.perf_counter()
+        for number in range(jobs_count):
+            key = StreamKey(f"j-{number}", 1)
+            for seq, entry in enumerate(_life(key.job_id)):
+                await journal.append(key, seq, [entry])
+        took_s = time.perf_counter() - began
+        await journal.close()
+        return took_s
+
+    facts = len(_LIFE) + 1
+    before = one_row_commits_per_s(folder / "cost-floor-a.db", 1000)
+    cost_ms = asyncio.run(lives()) / jobs_count * 1e3
+    after = one_row_commits_per_s(folder / "cost-floor-b.db", 1000)
+    yield figure(f"journal, a job of {facts} facts", cost_ms, "ms", facts * 2e3 / (before + after))
+    with open_reader(path) as reader:
+        texts = sum(len(record.data_json) for record in reader.records())
+    yield figure("journal, a job in bytes", path.stat().st_size / jobs_count, "bytes", texts / jobs_count)
+
+
+def starts(folder: Path, finished: int = 10_000, running: int = 50) -> Iterator[Figure]:
+    """Measure from the daemon's spawning to the last job reattached: what a full journal adds, beside reading rows."""
+    took = measure_starts(folder, _life, finished=finished, running=running)
+    yield figure("start, empty journal, to registered", took.empty_s, "s", None)
+    yield figure(f"start, {running} running, to reattached", took.running_s, "s", None)
+    yield figure(f"start, {running} running and {finished:,} over", took.full_s, "s", None)
+    yield figure(f"{finished:,} jobs more in the journal", took.full_s - took.running_s, "s", took.rows_s)
+    yield figure("the same, all of it checked first", took.whole_s - took.running_s, "s", took.rows_s)
+
+
 def idle(node: BenchNode, seconds: float) -> Iterator[Figure]:
     """Measure what the daemon costs with nothing to do, against a Python that only waits on an event loop."""
     share, memory_mb = node.idle(seconds)
@@ -224,6 +272,10 @@ def measure(count: int, idle_s: float, tell: Callable[[str], None]) -> Iterator[
         yield from appends(folder)
         tell("replay")
         yield from replays(folder)
+        tell("journal cost")
+        yield from journal_cost(folder)
+        tell("start with a full journal")
+        yield from starts(folder / "starts")
         tell("start")
         with BenchNode(folder / "node") as node:
             yield figure("start to registered", node.start_s, "s", node.bare_start_s())

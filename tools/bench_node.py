@@ -1,5 +1,6 @@
 """A coordinator and a daemon of the benchmark's own, as real processes in a temporary folder."""
 
+import json
 import os
 import secrets
 import subprocess
@@ -20,8 +21,12 @@ _BARE = "import asyncio, sys; print('ready', flush=True); asyncio.run(asyncio.sl
 class BenchNode:
     """Starts both, hands out jobs, watches; ends both on leaving the block."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, slots: int = 2, program: str = "true", arguments: str = "") -> None:
+        """Prepare. Jobs may run /bin/`program`, with one argument that matches `arguments`, if that is not empty."""
         self._folder = folder
+        self._slots = slots
+        self._program = program
+        self._arguments = arguments
         folder.mkdir(parents=True)
         self._token = secrets.token_hex(16)
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -41,11 +46,12 @@ class BenchNode:
         config = self._folder / "config.yaml"
         config.write_text(yaml.safe_dump(self._config(base_url)))
         (self._folder / "allowlist.d").mkdir()
-        (self._folder / "allowlist.d" / "true.yaml").write_text("command:\n  path: /bin/true\n")
+        rule: dict[str, Any] = {"command": {"path": f"/bin/{self._program}"}}
+        if self._arguments:
+            rule["args"] = [[self._arguments]]
+        (self._folder / "allowlist.d" / f"{self._program}.yaml").write_text(yaml.safe_dump(rule))
         began = time.perf_counter()
-        self._daemon = self._spawn(
-            [sys.executable, "-P", "-m", "fsm_miner", "--config", config], "daemon.log"
-        )
+        self.spawn_daemon()
         self._until(lambda: self._admin.get("/admin/nodes").json()["nodes"] != [], pause_s=0.005)
         self.start_s = time.perf_counter() - began
         return self
@@ -57,6 +63,44 @@ class BenchNode:
             process.terminate()
             process.wait(timeout=10)
         self._admin.close()
+
+    def spawn_daemon(self) -> None:
+        """Start the daemon, and don't wait."""
+        config = self._folder / "config.yaml"
+        self._daemon = self._spawn(
+            [sys.executable, "-P", "-m", "fsm_miner", "--config", config], "daemon.log"
+        )
+
+    def kill_daemon(self) -> None:
+        """SIGKILL; its jobs go on."""
+        self._daemon.kill()
+        self._daemon.wait()
+        self._processes.remove(self._daemon)
+
+    def registered_s(self) -> float:
+        """Start the daemon; return the seconds until its own page says that it is registered."""
+        began = time.perf_counter()
+        self.spawn_daemon()
+        self._until(self._registered, pause_s=0.005)
+        return time.perf_counter() - began
+
+    def _registered(self) -> bool:
+        held = json.loads((self._folder / "state" / "daemon.lock").read_bytes() or b"{}")
+        if held.get("pid") != self._daemon.pid or held.get("health_url") is None:
+            return False
+        try:
+            return httpx.get(f"{held['health_url']}/healthz").json()["registered"]
+        except httpx.TransportError:
+            return False
+
+    def submit(self, manifests: list[dict[str, Any]]) -> list[str]:
+        """Hand jobs in; return their ids."""
+        return self._admin.post("/admin/jobs", json=manifests).raise_for_status().json()["job_ids"]
+
+    def cancel(self, job_ids: list[str]) -> None:
+        """Cancel jobs."""
+        for job_id in job_ids:
+            self._admin.post(f"/admin/jobs/{job_id}/cancel").raise_for_status()
 
     def run_one(self) -> float:
         """Run one job; return the seconds from its submission (a pull is waiting) to its outcome."""
@@ -107,6 +151,7 @@ class BenchNode:
             "node_id": "bench",
             "coordinator": {"base_url": base_url, "auth_token": "env:MINER_AUTH"},
             "runners": {"cli": {"allowlist_files": ["allowlist.d"]}, "python": {"enable": False}},
+            "resources": {"max_concurrent_cpu": self._slots},
             "workspace": {"root": "jobs"},
             "journal": {"path": "state/journal.db"},
             "logging": {"path": "miner.jsonl"},
@@ -114,9 +159,7 @@ class BenchNode:
         }
 
     def _submit(self, count: int) -> list[str]:
-        manifests = [{"runner": "cli", "command": "true", "timeout_s": 60} for _ in range(count)]
-        answer = self._admin.post("/admin/jobs", json=manifests).raise_for_status().json()
-        return answer["job_ids"]
+        return self.submit([{"runner": "cli", "command": "true", "timeout_s": 60} for _ in range(count)])
 
     def _done(self) -> int:
         return self._admin.get("/admin/stats").json()["counts"].get("done", 0)
