@@ -13,7 +13,6 @@ from tests.simulation.worksite import Behaviour
 
 __all__ = ["scenarios"]
 
-_SPAN_S = 600.0
 _JOBS_MAX = 3
 _ABOUT = {
     OLDER: st.sampled_from([0.1, 1.0, 10.0]),
@@ -26,8 +25,8 @@ _ABOUT = {
 }
 
 
-def _times() -> st.SearchStrategy[float]:
-    return st.integers(0, int(_SPAN_S)).map(float)
+def _times(span_s: float) -> st.SearchStrategy[float]:
+    return st.integers(0, int(span_s)).map(float)
 
 
 def _likely() -> st.SearchStrategy[float]:
@@ -48,11 +47,11 @@ def _behaviours() -> st.SearchStrategy[Behaviour]:
     )
 
 
-def _jobs() -> st.SearchStrategy[tuple[JobSpec, ...]]:
+def _jobs(span_s: float) -> st.SearchStrategy[tuple[JobSpec, ...]]:
     one = st.builds(
         JobSpec,
         st.just("j"),
-        _times(),
+        _times(span_s),
         _behaviours(),
         gpu_mb=st.sampled_from([None, 6000]),
         artifacts=st.booleans(),
@@ -80,35 +79,35 @@ def _habits() -> st.SearchStrategy[Habits]:
 
 
 @st.composite
-def _an_act(draw: st.DrawFn) -> Act:
+def _an_act(draw: st.DrawFn, span_s: float) -> Act:
     what = draw(st.sampled_from(list(ACTS)))
     about = _ABOUT.get(what, st.none())
     if what in ON_A_JOB:
         about = st.integers(0, _JOBS_MAX - 1).map(lambda number: f"j-{number}")
-    return Act(draw(_times()), what, draw(about))
+    return Act(draw(_times(span_s)), what, draw(about))
 
 
 @st.composite
-def _an_outage(draw: st.DrawFn) -> Outage:
-    start_s, lasts_s = draw(_times()), draw(st.sampled_from([10.0, 100.0, 400.0]))
+def _an_outage(draw: st.DrawFn, span_s: float) -> Outage:
+    start_s, lasts_s = draw(_times(span_s)), draw(st.sampled_from([10.0, 100.0, 400.0]))
     fate = draw(st.sampled_from(list(Fate)[1:]))
     return Outage(start_s, start_s + lasts_s, fate, draw(st.frozensets(st.sampled_from(CALLS), max_size=3)))
 
 
-def scenarios() -> st.SearchStrategy[Scenario]:
-    """Draw ten minutes of trouble, then a fair world."""
+def scenarios(span_s: float = 600.0) -> st.SearchStrategy[Scenario]:
+    """Draw some minutes of trouble, then a fair world."""
     return st.builds(
         Scenario,
         seed=st.integers(0, 1000),
-        jobs=_jobs(),
+        jobs=_jobs(span_s),
         habits=_habits(),
-        acts=st.lists(_an_act(), max_size=6).map(tuple),
+        acts=st.lists(_an_act(span_s), max_size=6).map(tuple),
         loss=st.sampled_from([0.0, 0.1]),
         late_s=st.sampled_from([0.0, 60.0, 3600.0]),
-        outages=st.lists(_an_outage(), max_size=3).map(tuple),
+        outages=st.lists(_an_outage(span_s), max_size=3).map(tuple),
         crashes=st.dictionaries(st.integers(1, 150), st.sampled_from(list(CrashKind)), max_size=3),
         downtime_s=st.tuples(st.sampled_from([2.0, 30.0, 400.0])),
-        fair_from_s=st.just(_SPAN_S),
+        fair_from_s=st.just(span_s),
         ends_within_s=st.just(8 * 3600.0),
         ambiguous_appends=st.frozensets(st.integers(1, 60), max_size=3),
     )

@@ -6,6 +6,7 @@ out whatever can be left out, and make as usual whatever can be as usual, for as
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any
 
 from tests.simulation.acts import ON_A_JOB
@@ -21,7 +22,7 @@ _LISTS = ("jobs", "acts", "outages", "fates", "crashes", "ambiguous_appends", "d
 _OTHER_DICE = (1,)
 _NUMBERS = ("loss", "late_s", "latency_s", "defects", "cpu", "gpu", "downtime_s")
 _FOR_ALL_ELSE_S = 1800.0
-_SOON_S = 100.0
+_GAP_S = 60.0
 _ROUND_S = (0.0, 1.0, 10.0, 100.0, 1000.0, 4 * 3600.0)
 
 
@@ -55,8 +56,7 @@ def _breaks(scenario: Scenario, name: str) -> BrokenPromise | None:
 
 def _shorter(scenario: Scenario) -> Iterator[Scenario]:
     """Yield scenarios with less in them, the greatest steps first."""
-    if scenario.fair_from_s > _SOON_S:
-        yield from (_sooner(scenario, factor) for factor in (0.01, 0.1, 0.5))
+    yield from _closer(scenario)
     yield from _shorter_ends(scenario)
     for name in _LISTS:
         for fewer in _fewer(getattr(scenario, name)):
@@ -88,17 +88,26 @@ def _needs_s(scenario: Scenario) -> float:
     return _FOR_ALL_ELSE_S + 4 * sum(times_s) + (PATIENCE_S if scenario.habits.lease_s is None else 0.0)
 
 
-def _sooner(scenario: Scenario, factor: float) -> Scenario:
-    """Let everything happen sooner, and as much sooner."""
-    return replace(
-        scenario,
-        jobs=tuple(replace(job, at_s=job.at_s * factor) for job in scenario.jobs),
-        acts=tuple(replace(act, at_s=act.at_s * factor) for act in scenario.acts),
-        outages=tuple(
-            replace(one, start_s=one.start_s * factor, end_s=one.end_s * factor) for one in scenario.outages
-        ),
-        fair_from_s=scenario.fair_from_s * factor,
-    )
+def _closer(scenario: Scenario) -> Iterator[Scenario]:
+    """Close the gaps in which nobody does anything, the widest first."""
+    times_s = sorted({0.0, scenario.fair_from_s, *(one.at_s for one in (*scenario.jobs, *scenario.acts))})
+    gaps = sorted(((after - before, before) for before, after in pairwise(times_s)), reverse=True)
+    for gap_s, start_s in gaps:
+        if gap_s <= _GAP_S:
+            return
+
+        def moved(at_s: float, start_s: float = start_s, less_s: float = gap_s - _GAP_S / 2) -> float:
+            return at_s if at_s <= start_s else max(start_s, at_s - less_s)
+
+        yield replace(
+            scenario,
+            jobs=tuple(replace(job, at_s=moved(job.at_s)) for job in scenario.jobs),
+            acts=tuple(replace(act, at_s=moved(act.at_s)) for act in scenario.acts),
+            outages=tuple(
+                replace(one, start_s=moved(one.start_s), end_s=moved(one.end_s)) for one in scenario.outages
+            ),
+            fair_from_s=moved(scenario.fair_from_s),
+        )
 
 
 def _plainer_job(job: JobSpec) -> Iterator[JobSpec]:

@@ -1,21 +1,30 @@
 """Planted defects: a simulator that does not notice these would be no test of anything."""
 
-import pytest
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
+import pytest
+from hypothesis import HealthCheck, find, settings
+
+from fsm_miner.coordinator.port import Reconciled, Unknown
+from fsm_miner.delivery import Delivery
+from fsm_miner.heartbeat import Heartbeat
+from fsm_miner.outbox import Outbox
+from fsm_miner.pull import Pull
+from fsm_miner.reconcile import Reconciler
 from fsm_miner.supervisor import Supervisor
 from states import stimuli as s
 from states.admission import Room
+from tests.simulation import found, scenario
 from tests.simulation.crash import CrashKind
+from tests.simulation.drawn import scenarios
+from tests.simulation.found import FOUND
+from tests.simulation.histories import history
+from tests.simulation.scenario import Act, JobSpec, Scenario, written
 from tests.simulation.scripts import SCRIPTS
+from tests.simulation.shortest import shortest
+from tests.simulation.worksite import Behaviour
 from tests.simulation.world import BrokenPromise, simulate
-
-
-def _with(name, supervisor, **changes):
-    scenario = SCRIPTS[name]()
-    scenario.supervisor = supervisor
-    for attribute, value in changes.items():
-        setattr(scenario, attribute, value)
-    return scenario
 
 
 class ActsBeforeWriting(Supervisor):
@@ -23,8 +32,8 @@ class ActsBeforeWriting(Supervisor):
 
     async def _step(self, live, stimulus, *, patient):
         if isinstance(stimulus, s.PrepDone):
-            job = live.job._replace(intent=None)
-            await self._effects._worksite.launch(job, only_look=False)
+            intent = s.PrepDone("boot-1", "", None, "", "", 1.0, 1, 1)
+            await self._effects._worksite.launch(live.job._replace(intent=intent), only_look=False)
         return await super()._step(live, stimulus, patient=patient)
 
 
@@ -72,31 +81,184 @@ class LetsGo(Supervisor):
         await super()._perform(live, instruction)
 
 
+class Forgetful(Supervisor):
+    """Starts with the journal, but without what the machine has of the run."""
+
+    def recover(self, found):
+        for run in list(self._effects._worksite._machine.runs):
+            del self._effects._worksite._machine.runs[run]
+        super().recover(found)
+
+
+class AbandonsOnSilence(Reconciler):
+    """Takes an unanswered question after a restart for the answer that nothing is wanted."""
+
+    async def _reconcile(self, asked):
+        answer = await self._coordinator.reconcile([])
+        if isinstance(answer, Unknown):
+            for job, _ in asked:
+                await self._abandon(job, "no answer")
+        return isinstance(answer, Reconciled)
+
+
+class SaysItAnew(Delivery):
+    """Writes the time of the delivery into the result."""
+
+    def _metadata(self, job):
+        return {**super()._metadata(job), "finished_at": self._clock.now_ns()}
+
+
+class Crowd(Outbox):
+    """Lets all outcomes go at once."""
+
+    @asynccontextmanager
+    async def turn(self, job):
+        yield
+
+
+class NewestFirst(Outbox):
+    """Gives the turn to whoever came last."""
+
+    def _pause_s(self, me):
+        self._waiting.reverse()
+        pause_s = super()._pause_s(me)
+        self._waiting.reverse()
+        return pause_s
+
+
+class GivesUp(Heartbeat):
+    """Ends at the first heartbeat that was not answered."""
+
+    def _pause_s(self, failures, after_s):
+        if failures:
+            raise RuntimeError("nobody answers")
+        return super()._pause_s(failures, after_s)
+
+
+class Greedy(Pull):
+    """Pulls whatever speaks against it."""
+
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        self._why_not = lambda: None
+
+
+class Impatient(Pull):
+    """Asks again at once when nobody answers."""
+
+    async def _pull_once(self, room):
+        await super()._pull_once(room)
+        return 0.1
+
+
+class Silent:
+    """Ignores what is handed out again."""
+
+    def __init__(self, parts, **more):
+        pass
+
+    async def __call__(self, key):
+        pass
+
+
+_MANY = Scenario(
+    1,
+    tuple(JobSpec(f"j{n}", 0.1, Behaviour(1.0 + n)) for n in range(5)),
+    cpu=5,
+    acts=(Act(0.9, "rotate tokens"),),
+    outages=(found.Outage(0.9, 60.0, found.Fate.REQUEST_LOST, frozenset({"register", "heartbeat"})),),
+    fair_from_s=70.0,
+)
+_DRAIN = replace(SCRIPTS["two jobs, one slot"](), acts=(Act(0.05, "drain"), Act(60.0, "go on")))
+_BUSY = replace(
+    SCRIPTS["success"](),
+    outages=(found.Outage(2.0, 200.0, found.Fate.SERVER_ERROR),),
+    fair_from_s=200.0,
+)
+_ASKED = Scenario(
+    1,
+    (JobSpec("j1", 0.1, Behaviour(60.0)),),
+    acts=(Act(1.5, "kill -9"),),
+    fates={("reconcile", 1): found.Fate.REQUEST_LOST},
+    fair_from_s=100.0,
+)
+
+
+def _script(name, **changes):
+    return replace(SCRIPTS[name](), **changes)
+
+
+_LAUNCHED = simulate(SCRIPTS["success"]()).points.index("after launch j1/1") + 1
+
+
 @pytest.mark.parametrize(
-    ("name", "supervisor", "complaint"),
+    ("scenario", "part", "defect", "name"),
     [
-        ("success", ActsBeforeWriting, "without intent"),
-        ("answers get lost", TakesSilenceForNo, "Superseded, but the coordinator said only"),
-        ("two jobs, one slot", CountsNothing, "CPU slot number 2 of 1"),
-        ("success", ForgetsToStart, "not over in time"),
-        ("cancelled while it runs", LetsGo, "lives"),
+        (_script("success"), "supervisor", ActsBeforeWriting, "write-ahead"),
+        (_script("answers get lost"), "supervisor", TakesSilenceForNo, "word-given"),
+        (_script("two jobs, one slot"), "supervisor", CountsNothing, "slots"),
+        (_script("success"), "supervisor", ForgetsToStart, "ends"),
+        (_script("cancelled while it runs"), "supervisor", LetsGo, "end-first"),
+        (_script("success", crashes={_LAUNCHED: CrashKind.KILL}), "supervisor", Forgetful, "one-launch"),
+        (_ASKED, "reconciler", AbandonsOnSilence, "word-given"),
+        (_script("answers get lost"), "delivery", SaysItAnew, "one-content"),
+        (_MANY, "outbox", Crowd, "few-deliveries"),
+        (_MANY, "outbox", NewestFirst, "oldest-first"),
+        (_BUSY, "heartbeat", GivesUp, "loops"),
+        (_DRAIN, "pull", Greedy, "held-back"),
+        (_BUSY, "pull", Impatient, "no-storm"),
+        *((one, "echo", Silent, "ends") for one in list(FOUND.values())[-2:]),
     ],
 )
-def test_a_planted_defect_is_noticed(name, supervisor, complaint):
-    with pytest.raises(BrokenPromise, match=complaint):
-        simulate(_with(name, supervisor))
+def test_a_planted_defect_is_noticed(scenario, part, defect, name):
+    with pytest.raises(BrokenPromise) as caught:
+        simulate(replace(scenario, parts={part: defect}))
+    assert caught.value.name == name
+    simulate(scenario)  # and without it nothing is broken
 
 
-def test_a_run_that_is_launched_again_after_a_crash_is_noticed():
-    class Forgetful(Supervisor):
-        """Starts with the journal, but without what the machine has of the run."""
+# What is printed.
 
-        def recover(self, found):
-            for run in list(self._effects._worksite._machine.runs):
-                del self._effects._worksite._machine.runs[run]
-            super().recover(found)
 
-    points = simulate(SCRIPTS["success"]()).points
-    point = points.index("after launch j1/1") + 1
-    with pytest.raises(BrokenPromise, match="was launched 2 times"):
-        simulate(_with("success", Forgetful, crashes={point: CrashKind.KILL}))
+def _first_broken(parts):
+    for seed in range(200):
+        drawn = history(seed)
+        if drawn.fair_from_s > 900.0:
+            continue  # takes long to shorten
+        try:
+            simulate(replace(drawn, parts=parts))
+        except BrokenPromise as broken:
+            return broken
+    raise AssertionError("no seed notices")
+
+
+@pytest.mark.parametrize(("part", "defect"), [("supervisor", TakesSilenceForNo), ("pull", Greedy)])
+def test_what_a_seed_finds_is_shortened_and_the_short_one_does_it_again(part, defect):
+    broken = _first_broken({part: defect})
+    short = shortest(broken, tries_max=120)
+    assert short.name == broken.name
+    assert len(short.scenario.jobs) == 1
+    assert len(short.scenario.acts) + len(short.scenario.outages) + len(short.scenario.crashes) <= 2
+    assert len(short.history) < 60
+    told = str(short).splitlines()
+    assert told[-1].startswith(f"BROKEN: {short.name}: ")
+    again = eval(told[0], {**vars(found), **vars(scenario)})
+    assert written(again) == told[0]
+    with pytest.raises(BrokenPromise) as caught:
+        simulate(replace(again, parts={part: defect}))
+    assert str(caught.value) == str(short)
+
+
+def test_hypothesis_finds_a_planted_defect_and_shortens_it():
+    def breaks(drawn):
+        try:
+            simulate(replace(drawn, parts={"supervisor": TakesSilenceForNo}))
+        except BrokenPromise as broken:
+            return broken.name == "word-given"
+        return False
+
+    quick = settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    short = find(scenarios(60.0), breaks, settings=quick)
+    assert len(short.jobs) == 1
+    assert len(short.acts) + len(short.outages) + len(short.crashes) <= 2
+    assert len(written(short)) < 1000
