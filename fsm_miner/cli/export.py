@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fsm_miner.cli.cases import AttemptOption, JobArgument, load_case
+from fsm_miner.cli.cases import AttemptOption, load_case
 from fsm_miner.cli.options import ConfigOption, JournalOption
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.writing import STDOUT, ForceOption, check_free, write_file
@@ -42,7 +42,7 @@ EXIT_CODES = """\
 
 
 def command(
-    job: JobArgument = None,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or id/attempt.", show_default=False)],
     attempt: AttemptOption = None,
     output: Annotated[
         Path | None,

@@ -13,16 +13,18 @@ from fsm_miner.config.secret import REDACTED
 
 __all__ = ["REDACTED", "redact_data", "redact_text"]
 
+# The end of a name that says what it is the name of; what stands before it does not matter.
 _NAME = (
-    r"[\w.-]{0,40}(?:secret|token(?!s)|passw(?:or)?d|passphrase|api[_-]?key|access[_-]?key|private[_-]?key|"
+    r"(?:secret|token(?!s)|passw(?:or)?d|passphrase|api[_-]?key|access[_-]?key|private[_-]?key|"
     r"credential|authorization|signature|cookie)[\w.-]{0,40}"
 )
+_FLAG = rf"--?[\w.-]{{0,40}}?{_NAME}"
 _SCHEME = r"(?:Bearer|Basic|Digest|Negotiate|Token)"
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,20}://)([^\s\"'<>\\^`{|}]{1,8192})")
 _SENSITIVE = re.compile(_NAME, re.IGNORECASE)
-_OPTION = re.compile(rf"--?{_NAME}", re.IGNORECASE)
+_OPTION = re.compile(_FLAG, re.IGNORECASE)
 _NAMED = re.compile(
-    rf"({_NAME}[\"']?(?:\s{{0,4}}[=:]\s{{0,4}})(?:{_SCHEME}\s{{1,4}})?|--?{_NAME}\s{{1,4}})"
+    rf"({_NAME}[\"']?\s{{0,4}}[=:]\s{{0,4}}(?:{_SCHEME}\s{{1,4}})?|{_FLAG}\s{{1,4}})"
     r"(\"[^\"\n]{1,4096}\"|'[^'\n]{1,4096}'|[^\s\"',;&]{1,8192})",
     re.IGNORECASE,
 )

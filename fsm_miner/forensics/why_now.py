@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from fsm_miner.forensics.case import Case
 from fsm_miner.forensics.story import Step
-from fsm_miner.forensics.why_words import BECAUSE, Calendar, Sentence, lasting, quoted, sentence
-from fsm_miner.words import NS
+from fsm_miner.forensics.why_words import BECAUSE, Calendar, Sentence, lasting, nanoseconds, quoted, sentence
 from states import events as e
 from states.job import Job
 from states.table import State
@@ -92,7 +91,7 @@ def _running(job: Job) -> str:
         return f"run {job.run} is being ended: it is asked to, and killed after a period of grace"
     if job.launch is None or job.intent is None:
         return f"run {job.run} goes on"
-    limit_ns = int(job.intent.time_limit_s * NS)
+    limit_ns = nanoseconds(job.intent.time_limit_s)
     until = Calendar().at(job.launch.started_ns + limit_ns).removeprefix("at ")
     return f"run {job.run} goes on, until {until} at the latest (its limit is {lasting(limit_ns)})"
 

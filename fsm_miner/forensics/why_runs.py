@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from fsm_miner.forensics.telling import tell
 from fsm_miner.forensics.why_chapters import LATE_NS, Chapter, Teller
 from fsm_miner.forensics.why_outcome import outcome_words
-from fsm_miner.forensics.why_words import BECAUSE, Sentence, lasting, quoted, sentence, used
-from fsm_miner.words import NS
+from fsm_miner.forensics.why_words import BECAUSE, Sentence, lasting, nanoseconds, quoted, sentence, used
 from states import events as e
 from states.job import Job
 from states.stimuli import How
@@ -102,7 +101,7 @@ def launch(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     intended = chapter.events[0]
     assert isinstance(intended, e.LaunchIntended)
     limits = (
-        f"at most {lasting(int(intended.time_limit_s * NS))}, {intended.memory_limit_mb} MiB of memory and "
+        f"at most {lasting(nanoseconds(intended.time_limit_s))}, {intended.memory_limit_mb} MiB of memory and "
         f"{intended.output_limit_mb} MiB of output"
     )
     if len(chapter.steps) == 1:
@@ -246,7 +245,7 @@ def retry_scheduled(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     else:
         because = f"{BECAUSE[event.code]} ({event.code}: {quoted(event.reason)})"
     until = teller.at(event.due_ns).removeprefix("at ")
-    wait = lasting(int(event.delay_s * NS))
+    wait = lasting(nanoseconds(event.delay_s))
     words = f"As {because}, which may go better another time, it was to be run again in {wait}, at {until}"
     yield sentence("run", (words, chapter.seqs))
 

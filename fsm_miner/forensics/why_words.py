@@ -10,7 +10,18 @@ from fsm_miner.forensics.telling import ranges
 from fsm_miner.words import NS
 from states.codes import ErrorCode, Failure
 
-__all__ = ["BECAUSE", "Calendar", "Sentence", "lasting", "mending", "quoted", "sentence", "times", "used"]
+__all__ = [
+    "BECAUSE",
+    "Calendar",
+    "Sentence",
+    "lasting",
+    "mending",
+    "nanoseconds",
+    "quoted",
+    "sentence",
+    "times",
+    "used",
+]
 
 _QUOTED_MAX = 300
 _COUNTS = ("never", "once", "twice", "three times", "four times")
@@ -70,6 +81,18 @@ def times(number: int) -> str:
     return _COUNTS[number] if number < len(_COUNTS) else f"{number} times"
 
 
+def nanoseconds(seconds: object) -> int:
+    """Return seconds of an event in nanoseconds. Of a list, which a changed record may hold, `*` would make a huge one.
+
+    Raises:
+        TypeError, OverflowError, ValueError: it is no number, or none of use.
+
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"not a number: {type(seconds).__name__}")
+    return int(seconds * NS)
+
+
 def lasting(span_ns: int) -> str:
     """Return a length of time in at most two units: `12 ms`, `4.2 s`, `4 min 5 s`, `3 h 12 min`, `2 d 4 h`."""
     seconds = abs(span_ns) / NS
@@ -119,6 +142,6 @@ def mending(failure: Failure) -> str:
 def used(usage: Mapping[str, Any]) -> str:
     """Return what a run used, as an inserted clause; "" if nothing is known."""
     cpu_s, memory_mb = usage.get("cpu_s"), usage.get("max_rss_mb")
-    parts = [f"{lasting(int(cpu_s * NS))} of CPU time"] if cpu_s else []
+    parts = [f"{lasting(nanoseconds(cpu_s))} of CPU time"] if cpu_s else []
     parts += [f"{memory_mb:.{0 if memory_mb >= 10 else 1}f} MiB of memory"] if memory_mb else []
     return f", having used {' and '.join(parts)}" if parts else ""

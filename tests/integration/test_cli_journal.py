@@ -201,7 +201,7 @@ def test_no_journal_is_a_no(tmp_path):
 
 def test_a_later_releases_journal_is_what_this_program_can_not_read(journal):
     with closing(sqlite3.connect(journal)) as conn:
-        sha = conn.execute("SELECT schema_sha256 FROM migrations").fetchone()
+        sha = conn.execute("SELECT schema_sha256 FROM migrations ORDER BY version DESC").fetchone()
         conn.execute("INSERT INTO migrations VALUES (99, 1, ?)", sha)
         conn.execute("PRAGMA user_version = 99")
         conn.commit()
