@@ -20,6 +20,11 @@ build/.packages: tools/packages.sh
 	sh tools/packages.sh
 	@touch $@
 
+build/.packages-tests: tools/packages.sh
+	@mkdir -p build
+	sh tools/packages.sh --tests
+	@touch $@
+
 # The venv, with the exact dependencies of the lock file, checked by their hashes.
 $(VENV)/.locked: requirements-dev.lock | build/.packages
 	test -x $(BIN)/python || "$$(sh tools/packages.sh --python)" -m venv $(VENV)
@@ -45,7 +50,7 @@ run: venv  ## Start coordinator and daemon to play with; Ctrl-C ends both
 	$(BIN)/python tools/playground.py
 
 .PHONY: test
-test: venv lint  ## Run every check and every test
+test: build/.packages-tests venv lint  ## Run every check and every test
 	FSM_MINER_TEST_INSTALLED=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 
 .PHONY: deb
@@ -67,7 +72,7 @@ fmt: venv  ## Format the code
 	$(BIN)/ruff format $(CHECKED)
 
 .PHONY: bench
-bench: venv  ## Measure, each figure against a floor of the same run; writes build/bench.json
+bench: build/.packages-tests venv  ## Measure, each figure against a floor of the same run; writes build/bench.json
 	$(BIN)/python tools/bench.py --out build/bench.json
 
 .PHONY: simulate

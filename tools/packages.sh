@@ -1,7 +1,8 @@
 #!/bin/sh
-# Install the Debian packages that building, testing and the demo need, as root or with sudo.
+# Install the Debian packages that building and the demo need, or also those of the tests, as root or with sudo.
 # Only what is missing is asked for, so that a machine that has everything needs no rights at all.
-#   packages.sh            install
+#   packages.sh            install what building and the demo need
+#   packages.sh --tests    install what the tests need, too
 #   packages.sh --python   print the Python (3.11 or newer) to make the venv with
 set -eu
 
@@ -26,21 +27,25 @@ fi
 
 missing=
 need() { # command, package
-	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+	PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 need bwrap bubblewrap
 need ffmpeg ffmpeg
 need ffprobe ffmpeg
 need prlimit util-linux
 need timeout coreutils
-need gcc gcc
-need curl curl
-need chromium chromium
-need shellcheck shellcheck
-need systemd-analyze systemd
-[ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 python >/dev/null || missing="$missing python3 python3-venv"
+if [ "${1:-}" = --tests ]; then
+	need gcc gcc
+	[ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+	need curl curl
+	need chromium chromium
+	need shellcheck shellcheck
+	need systemd-analyze systemd
+	need mkfs.ext4 e2fsprogs
+	need losetup mount
+fi
 [ -n "$missing" ] || exit 0
 
 sudo=
