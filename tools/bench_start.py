@@ -23,7 +23,7 @@ _TIMES = 5
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """The fastest of some, in seconds, from spawning the daemon; `rows_s`: reading all rows of the full journal, no more.
+    """The fastest of some, in seconds, from spawning the daemon. `rows_s`: reading all rows of the full journal.
 
     `empty_s`: to registered, nothing in the journal. The others: to the last of the running jobs reattached;
     `running_s` with those alone, `full_s` with all that is over as well, `whole_s` when everything is checked first.
@@ -67,7 +67,10 @@ def _registered_s(node: BenchNode) -> float:
 
 
 def _reattached_s(node: BenchNode, path: Path, running: int, *, forget: bool = False) -> float:
-    """Return the fastest of some starts (what else the machine does only adds); with `forget` each is the first start of another version."""
+    """Return the fastest of some starts: what else the machine does only adds.
+
+    With `forget` each is the first start of another version.
+    """
     took: list[float] = []
     for _ in range(_TIMES):
         node.kill_daemon()
