@@ -17,7 +17,7 @@ __all__ = ["TABLE_COLUMNS", "LifeWriter", "write_end", "write_life"]
 
 TABLE_COLUMNS = 120
 """On a narrower terminal a table would leave what mattered a few characters a line."""
-_TIME, _GAP, _EVENT, _STATE = 14, 8, 15, 22
+_TIME, _GAP, _EVENT, _STATE = 14, 8, 16, 22
 
 
 def write_life(screen: Screen, story: Story) -> None:

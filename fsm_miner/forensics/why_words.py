@@ -134,6 +134,8 @@ class Calendar:
 
 def mending(failure: Failure) -> str:
     """Return whether trying again could have helped, as the end of a sentence on a failure."""
+    if failure.code is ErrorCode.CANCELLED:
+        return "nobody is to try it again"
     if failure.retry_here:
         return "no run was left to try it again"
     return "another node may try it" if failure.retryable else "trying again can't mend it"

@@ -217,7 +217,7 @@ def _read(fd):
 
 def test_a_life_is_readable_at_80_columns_and_at_200(journal):
     narrow = on_terminal(80, "replay", "j-3", "--journal", journal)
-    assert "4  00:00:17.000     +1.000s  LaunchIntended   PREP" in narrow
+    assert "4  00:00:17.000     +1.000s  LaunchIntended    PREP" in narrow
     assert "   run 1: /usr/bin/echo, at most 1m00s, 256 MiB of memory, 10 MiB of output" in narrow
     assert max(map(len, narrow[:-3])) <= 80
     wide = on_terminal(200, "replay", "j-3", "--journal", journal)

@@ -108,7 +108,7 @@ def outage(tries, reason="connection refused"):
         ([*ALIVE, e.CancelRequested("operator"), e.Ended("signalled", None, 15, START_NS + 7 * SECOND, {}),
           e.OutcomeKnown("E_CANCELLED", "cancelled by the operator")],
          ("The node ended it (signal 15) at 00:00:07, after 4.0 s [7], which is a failure, since it was stopped "
-         "because somebody wanted that (E_CANCELLED: cancelled by the operator); trying again can't mend it [8].")),
+         "because somebody wanted that (E_CANCELLED: cancelled by the operator); nobody is to try it again [8].")),
         ([*ALIVE, e.LimitExceeded("E_OUTPUT", "output/ has 101 MiB; 100 are allowed.")],
          ("It went over a limit at 00:00:06: output/ has 101 MiB; 100 are allowed (E_OUTPUT); so the node set about "
          "ending it [6].")),
