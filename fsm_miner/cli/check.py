@@ -52,7 +52,10 @@ def command(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE", help="With --journal: this one. [default: the configured one]", show_default=False
+            metavar="FILE",
+            help="With --journal: this one. [default: the configured one]",
+            show_default=False,
+            readable=False,  # whoever opens it says more than that it can't be read
         ),
     ] = None,
     journal: Annotated[
