@@ -207,29 +207,28 @@ class Daemon:
         found = self._recovered.unfinished
         await self._gpus.read()
         self._supervisor.recover((one.job, one.head) for one in found)
-        parts = [
+        endless = [
             self._session.run,
             self._heartbeat.run,
             self._pull.run,
             self._allowlist.run,
-            partial(self._reconciler().run, [(one.job, one.since_ns) for one in found]),
             partial(self._node.watch_gpus, self._supervisor),
             self._housekeeping.run,
             self._premises.run,
-            self._check.run,
-            self._check.watch,
         ]
+        reconcile = partial(self._reconciler().run, [(one.job, one.since_ns) for one in found])
+        parts = [*endless, reconcile, self._check.run, self._check.watch]
         tasks = [asyncio.create_task(self._forever(part)) for part in parts]
         serving = None if health is None else asyncio.create_task(health.run())
         notices = Notices(
             self._service,
             self._status.line,
-            lambda: not any(task.done() for task in tasks),
+            lambda: not any(task.done() for task in tasks[: len(endless)]),
             clock=self._clock,
         )
         telling = asyncio.create_task(notices.run())
         await self._stop.wait()
-        notices.stopping()
+        notices.anew() if self._check.begin_anew else notices.stopping()
         self._log.info("stopping", running=len(self._supervisor.jobs()))
         for task in (telling, *tasks):
             task.cancel()

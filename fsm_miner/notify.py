@@ -15,6 +15,8 @@ __all__ = ["LINE_CHARS_MAX", "Notices", "ServiceManager", "take_service_manager"
 
 LINE_CHARS_MAX = 200
 _EVERY_S = 1.0
+# As TimeoutStartSec= of the unit: a long journal may have to be salvaged and replayed.
+_ANEW_S = 600.0
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -87,7 +89,7 @@ class Notices:
         watchdog_s = self._manager.watchdog_s
         every_s = _EVERY_S if watchdog_s is None else min(_EVERY_S, watchdog_s / 4)
         said = self._line()
-        self._manager.tell({"READY": "1", "STATUS": said})
+        self._manager.tell({"READY": "1", "STATUS": said, **self._patience(watchdog_s)})
         while True:
             fields = {"WATCHDOG": "1"} if watchdog_s is not None and self._healthy() else {}
             if (now := self._line()) != said:
@@ -95,6 +97,15 @@ class Notices:
             if fields:
                 self._manager.tell(fields)
             await self._clock.sleep(every_s)
+
+    def anew(self) -> None:
+        """Say that the daemon begins anew in this process: until it is ready, nobody sends keep-alives."""
+        patience = {} if self._manager.watchdog_s is None else self._patience(_ANEW_S)
+        self._manager.tell({"STATUS": "salvaging the journal; jobs go on", **patience})
+
+    @staticmethod
+    def _patience(watchdog_s: float | None) -> dict[str, str]:
+        return {} if watchdog_s is None else {"WATCHDOG_USEC": str(round(watchdog_s * 1e6)), "WATCHDOG": "1"}
 
     def stopping(self) -> None:
         """Say that the daemon was asked to stop, or stops by itself."""

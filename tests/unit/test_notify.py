@@ -63,7 +63,7 @@ def test_ready_first_then_the_status_when_it_changes(address):
 def test_keep_alives_come_four_times_within_the_watchdogs_patience(address):
     with listener(address) as ear:
         found = told(ServiceManager(address, 2.0), ear, lambda: "x", lambda: True, 2.25)
-    assert found[0]["READY"] == "1"
+    assert found[0] == {"READY": "1", "STATUS": "x", "WATCHDOG_USEC": "2000000", "WATCHDOG": "1"}
     assert found[1:] == [{"WATCHDOG": "1"}] * 5
 
 
@@ -78,6 +78,14 @@ def test_stopping_is_said(address):
     with listener(address) as ear:
         Notices(ServiceManager(address), lambda: "x", lambda: True, clock=VirtualClock()).stopping()
         assert heard(ear) == [{"STOPPING": "1", "STATUS": "stopping; jobs go on"}]
+
+
+def test_beginning_anew_is_no_end_and_asks_for_patience_until_it_is_ready(address):
+    with listener(address) as ear:
+        Notices(ServiceManager(address, 60.0), lambda: "x", lambda: True, clock=VirtualClock()).anew()
+        (said,) = heard(ear)
+    assert "STOPPING" not in said
+    assert (said["WATCHDOG_USEC"], said["WATCHDOG"]) == ("600000000", "1")
 
 
 def test_who_listens_is_taken_out_of_the_environment():
