@@ -141,7 +141,8 @@ class RunSpec:
     argument list, a file or a log; neither do `secret_files`, by name, which it finds below SECRETS.
     `name` is unique on the node (job, attempt and run) and safe as a file name; a cgroup takes it. `devices`
     are device nodes of assigned GPUs. `binds` come on top of the system folders and of the job's own. `stdout`,
-    if set, takes the standard output alone: a file that the job can't see, so that no link of its making can lead the daemon astray.
+    if set, takes the standard output alone: a file that the job can't see, so that no link of its making can
+    lead the daemon astray.
     """
 
     name: str
