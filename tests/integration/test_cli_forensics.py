@@ -222,5 +222,8 @@ def test_a_life_is_readable_at_80_columns_and_at_200(journal):
     assert max(map(len, narrow[:-3])) <= 80
     wide = on_terminal(200, "replay", "j-3", "--journal", journal)
     (line,) = [line for line in wide if line.startswith("4 ")]
-    assert line.split("  ")[-1].strip() == "run 1: /usr/bin/echo, at most 1m00s, 256 MiB of memory, 10 MiB of output"
+    assert (
+        line.split("  ")[-1].strip()
+        == "run 1: /usr/bin/echo, at most 1m00s, 256 MiB of memory, 10 MiB of output"
+    )
     assert max(map(len, on_terminal(80, "why", "j-3", "--journal", journal))) <= 80

@@ -61,7 +61,7 @@ class Version:
 def newer(tmp_path):
     """A later version: `Acked` says `lease_seconds`, and its upcaster reads how that was called before."""
     made = Version(tmp_path / "newer")
-    made.change("fsm_miner/__init__.py", '= version(', '= "9." + version(')
+    made.change("fsm_miner/__init__.py", "= version(", '= "9." + version(')
     made.change(
         "states/events.py", "    lease_s: float | None = None", "    lease_seconds: float | None = None"
     )
@@ -83,7 +83,7 @@ def newer(tmp_path):
 def heretic(tmp_path):
     """A version to which a launch is no start of anything."""
     made = Version(tmp_path / "heretic")
-    made.change("fsm_miner/__init__.py", '= version(', '= "666." + version(')
+    made.change("fsm_miner/__init__.py", "= version(", '= "666." + version(')
     made.change("states/table.py", 'Rule("Launched", _S.PREP, _S.RUNNING)', 'Rule("Launched", _S.PREP, None)')
     return made
 
