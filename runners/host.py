@@ -5,6 +5,7 @@ Probed once at start. The facts are data, so that the assembly of a sandbox is a
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -73,7 +74,8 @@ class HostTools:
 
     `binds` are system folders, read-only; `links` are (target, path) of symbolic links such as /bin -> usr/bin.
     `masked` are files of /proc that jobs find empty. `base_nice` is this process's own niceness: the chain adds
-    only what is missing. `seccomp` is the filter on jobs' system calls; empty without a sandbox, and on a
+    only what is missing. `processes_max` is this user's hard limit on processes, None if there is none; nobody but
+    root can set a higher one. `seccomp` is the filter on jobs' system calls; empty without a sandbox, and on a
     machine that there is none for (`runners.seccomp`).
     """
 
@@ -91,6 +93,7 @@ class HostTools:
     links: tuple[tuple[str, str], ...]
     masked: tuple[str, ...] = ()
     base_nice: int = 0
+    processes_max: int | None = None
     seccomp: bytes = field(default=b"", repr=False)
 
     @property
@@ -158,6 +161,7 @@ def probe_host(
         links=links,
         masked=tuple(path for path in _PROC_MASKED if Path(path).exists()),
         base_nice=os.getpriority(os.PRIO_PROCESS, 0),
+        processes_max=_hard_limit(resource.RLIMIT_NPROC),
     )
     return host if backend == "none" else _with_bwrap(host, search_path)
 
@@ -190,6 +194,11 @@ def _with_bwrap(host: HostTools, search_path: str) -> HostTools | HostProblems:
             )
         )
     return replace(host, bwrap=bwrap, bwrap_version=version, seccomp=seccomp)
+
+
+def _hard_limit(which: int) -> int | None:
+    hard = resource.getrlimit(which)[1]
+    return None if hard == resource.RLIM_INFINITY else hard
 
 
 def _run(argv: list[str], stdin: bytes = b"") -> tuple[int, str]:

@@ -135,13 +135,13 @@ def _chain(spec: RunSpec, host: HostTools, cgroup: Path | None) -> Iterator[str]
     yield from (host.ionice, "-c", _IO_CLASSES[limits.io_class])
     if limits.io_class == "best-effort":
         yield from ("-n", str(limits.io_level))
-    yield from (host.prlimit, *_rlimits(limits, spec.gpu, cgroup), "--")
+    yield from (host.prlimit, *_rlimits(limits, spec.gpu, cgroup, host.processes_max), "--")
     # The backstop for a dead daemon: later than the daemon's own TERM, grace and KILL.
     seconds = limits.time_s + limits.grace_s + 2
     yield from (host.timeout, "--signal=KILL", f"{seconds:.3f}s")
 
 
-def _rlimits(limits: Limits, gpu: bool, cgroup: Path | None) -> Iterator[str]:
+def _rlimits(limits: Limits, gpu: bool, cgroup: Path | None, processes_max: int | None) -> Iterator[str]:
     yield "--core=0"
     yield f"--nofile={limits.open_files}"
     # Above the watched limits, so that the watchdog sees and names the breach; binding when the daemon is dead.
@@ -150,7 +150,9 @@ def _rlimits(limits: Limits, gpu: bool, cgroup: Path | None) -> Iterator[str]:
         return  # memory.max and pids.max are exact
     # RLIMIT_NPROC counts all processes of the daemon's user, other jobs' too, and not at all for root: only a
     # backstop against a fork bomb between two looks of the watchdog, which counts each run's own.
-    yield f"--nproc={limits.processes * 4 + 4096}"
+    # A small machine's hard limit is lower (systemd derives it from memory), and can't be raised.
+    backstop = limits.processes * 4 + 4096
+    yield f"--nproc={backstop if processes_max is None else min(backstop, processes_max)}"
     if not gpu:  # CUDA reserves address space by the terabyte
         yield f"--as={(limits.memory_mb * 4 + 4096) * _MIB}"
 

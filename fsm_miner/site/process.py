@@ -9,7 +9,8 @@ from typing import Any
 
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.log_tail import last_line, parse_progress, read_tail
-from fsm_miner.worksite import Tell
+from fsm_miner.site.cgroups import JOBS_UNIT
+from fsm_miner.worksite import NotNow, Tell
 from runners import cgroup as cgroups
 from runners.host import HostTools
 from runners.launch import Launched, launch
@@ -87,6 +88,7 @@ class Processes:
     ) -> None:
         self._host = host
         self._find_cgroup_parent = find_cgroup_parent
+        self._promised = find_cgroup_parent() is not None
         self._boot_id = boot_id
         self._reserve = reserve
         self._clock = clock
@@ -94,14 +96,28 @@ class Processes:
         self._known: dict[str, _Known] = {}
 
     def cgroup_for(self, name: str) -> Path | None:
-        """Return where a new run's cgroup is to be made, if any can be: the jobs' unit may come and go."""
+        """Return where a new run's cgroup is to be made; None on a machine that has none for it.
+
+        Raises:
+            NotNow: there were cgroups when the daemon started, and it has told everybody so.
+
+        """
         parent = self._find_cgroup_parent()
+        if parent is None and self._promised:
+            raise _no_cgroups()
         return None if parent is None else parent / name
 
     def launch(
         self, spec: RunSpec, cgroup: Path | None, isolation: Sequence[str]
     ) -> LaunchSucceeded | LaunchFailed:
-        """Start the run in the cgroup that was intended, or find that it was started before."""
+        """Start the run in the cgroup that was intended, or find that it was started before.
+
+        Raises:
+            NotNow: the cgroup can't be made for now.
+
+        """
+        if cgroup is not None and self._find_cgroup_parent() is None:
+            raise _no_cgroups()
         try:
             launched = launch(spec, self._host, cgroup_parent=None if cgroup is None else cgroup.parent)
         except AlreadyStarted:
@@ -221,6 +237,10 @@ class Processes:
             usage={"cpu_s": usage.cpu_s, "max_rss_mb": usage.max_rss_mb},
             detail=detail,
         )
+
+
+def _no_cgroups() -> NotNow:
+    return NotNow(f"{JOBS_UNIT} holds no cgroups for jobs now: systemctl start {JOBS_UNIT}")
 
 
 def _succeeded(launched: Launched, isolation: Sequence[str]) -> LaunchSucceeded:

@@ -59,6 +59,11 @@ def test_the_chain_without_a_cgroup():
     )
 
 
+def test_no_more_processes_are_asked_for_than_a_small_machine_can_grant():
+    small = dataclasses.replace(HOST, processes_max=3000)
+    assert "--nproc=3000" in assemble(SPEC, small, cgroup=None).argv
+
+
 def test_the_chain_enters_a_cgroup_first_and_leaves_counting_to_it():
     argv = assemble(SPEC, HOST, cgroup=Path("/cg/j-1-1")).argv
     assert argv[:2] == ("/bin/sh", "-c")

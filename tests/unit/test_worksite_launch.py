@@ -9,6 +9,7 @@ from fsm_miner.config import parse_config
 from fsm_miner.site.plan import Planner
 from fsm_miner.site.process import Processes
 from fsm_miner.site.worksite import MachineSite
+from fsm_miner.worksite import NotNow
 from runners.reserve import DiskReserve
 from states import stimuli as s
 from states.codes import ErrorCode
@@ -42,6 +43,31 @@ def site(root, boot_id="this-boot"):
 def intended(boot_id):
     intent = LaunchIntended(1, boot_id, "/lock", None, "/bin/true", "0" * 64, 60.0, 64, 10)
     return Job(job_id="j-1", state=State.PREP, run=1, intent=intent)
+
+
+def processes(root, *answers):
+    """With these answers to where cgroups may be made, one for each time it is asked."""
+    given = iter(answers)
+    return Processes(
+        None, lambda: next(given), "boot", DiskReserve(root, 0, 0), clock=SystemClock(), dice=SystemDice()
+    )
+
+
+def test_a_node_that_promised_cgroups_waits_for_them_rather_than_run_without(tmp_path):
+    jobs_unit = tmp_path / "jobs.service"
+    here = processes(tmp_path, jobs_unit, None, jobs_unit)
+    with pytest.raises(NotNow, match="systemctl start aitbc-miner-jobs"):
+        here.cgroup_for("j-1.run-1")
+    assert here.cgroup_for("j-1.run-1") == jobs_unit / "j-1.run-1"
+
+
+def test_a_run_that_was_to_have_a_cgroup_is_not_started_while_there_is_none(tmp_path):
+    with pytest.raises(NotNow):
+        processes(tmp_path, None, None).launch(None, tmp_path / "jobs.service" / "j-1.run-1", ())
+
+
+def test_a_machine_without_cgroups_runs_without(tmp_path):
+    assert processes(tmp_path, None, None).cgroup_for("j-1.run-1") is None
 
 
 def test_a_run_intended_before_a_reboot_counts_as_started(tmp_path):
