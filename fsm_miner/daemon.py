@@ -42,7 +42,7 @@ from fsm_miner.pull import Pull
 from fsm_miner.reconcile import Reconciler
 from fsm_miner.reload import AllowlistWatch
 from fsm_miner.session import Session
-from fsm_miner.site.cgroups import find_parent, isolation
+from fsm_miner.site.cgroups import RunCgroups
 from fsm_miner.site.checks import Checks
 from fsm_miner.site.gpus import GpuBoard
 from fsm_miner.site.plan import Planner
@@ -112,16 +112,13 @@ class Daemon:
         self._check = JournalCheck(self._journal, self._stop.set, fresh=taken.whole, clock=clock, log=log)
         self._gpus = GpuBoard(log)
         self._allowlist = AllowlistWatch([str(path) for path in config.runners.cli.allowlist_files], log)
-        cgroup_parent, no_cgroup = find_parent()
-        self._isolation = isolation(host, cgroup_parent)
-        if no_cgroup is not None:
-            log.info("cgroup_absent", reason=no_cgroup)
+        self._cgroups = RunCgroups(host)
         own = OwnFiles(instance, self._journal, log=log)
         self._premises = Premises(config, log_state, (own.lock, own.journal), clock=clock, log=log)
         self._node = Node(
             config,
             self._gpus,
-            self._isolation,
+            lambda: self._cgroups.look().tags,
             self._premises.why_not_pull,
             lambda: bool(self._allowlist.current.rules),
             clock=clock,
@@ -153,8 +150,9 @@ class Daemon:
         # Without a rule, no command is pulled; nor anything while the premises are not fit.
         self._allowlist.on_change = self._rules_changed
         self._premises.on_change = self._supervisor.poke
+        finished = self._recovered.finished
         self._housekeeping = Housekeeping(
-            config, self._journal, self._supervisor, self._recovered.finished, clock=clock, log=log
+            config, self._journal, self._supervisor, finished, self._cgroups, clock=clock, log=log
         )
         self._heartbeat = self._make_heartbeat()
         self._pull = self._make_pull()
@@ -169,7 +167,7 @@ class Daemon:
             self._allowlist,
             self._node.facts,
             draining=lambda: self._node.draining,
-            isolation=self._isolation,
+            isolation=self._cgroups.look,
             capacity=self._node.capacity,
             uptime_s=lambda: (clock.boot_ns() - self._started_ns) / 1e9,
             more_trouble=lambda: (
@@ -202,7 +200,7 @@ class Daemon:
             health=None if health is None else health.url,
             unfinished=len(self._recovered.unfinished),
             finished=len(self._recovered.finished),
-            isolation=self._isolation,
+            **self._cgroups.look().told,
         )
         found = self._recovered.unfinished
         await self._gpus.read()
@@ -302,7 +300,7 @@ class Daemon:
             Planner(config),
             Processes(
                 host,
-                lambda: find_parent()[0],
+                self._cgroups.parent,
                 self._boot_id,
                 DiskReserve(config.workspace.root, config.resources.disk_reserve_mb * _MIB, FILES_RESERVE),
                 clock=self._clock,
@@ -317,7 +315,7 @@ class Daemon:
                 ),
             ),
             self._gpus,
-            isolation=self._isolation,
+            isolation=self._cgroups.tags,
             boot_id=self._boot_id,
             clock=self._clock,
             dice=self._dice,

@@ -1,10 +1,12 @@
-"""Housekeeping: folders of jobs that are over, streams that are past their retention."""
+"""Housekeeping: folders and cgroups of jobs that are over, streams that are past their retention."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from pathlib import PurePath
 
 from fsm_miner.clock import Clock
 from fsm_miner.config.model import Config
 from fsm_miner.log_port import Log
+from fsm_miner.site.cgroups import RunCgroups
 from fsm_miner.supervisor import Supervisor, key_of
 from fsm_miner.sweeper import Finished, Retention, Sweeper, empty_trash
 from journal.port import JournalError, Record, StreamKey
@@ -27,6 +29,7 @@ class Housekeeping:
         journal: SqliteJournal,
         supervisor: Supervisor,
         finished: Iterable[Finished],
+        cgroups: RunCgroups,
         *,
         clock: Clock,
         log: Log,
@@ -42,6 +45,7 @@ class Housekeeping:
         )
         self._journal = journal
         self._supervisor = supervisor
+        self._cgroups = cgroups
         self._finished: dict[StreamKey, Finished] = {one.key: one for one in finished}
         self._clock = clock
         self._log = log
@@ -71,19 +75,30 @@ class Housekeeping:
         for problem in await empty_trash(self._root):
             self._log.warning("trash_not_emptied", problem=problem)
         now_ns = self._clock.now_ns()
+        # Listed first: what is there now was written down as intended before it was made.
+        groups = self._cgroups.groups()
         known = [*self._finished, *(key_of(job) for job in self._supervisor.jobs())]
+        removed, odd = self._cgroups.sweep(groups, set(known), self._live_runs())
+        for name in odd:
+            self._log.warning("cgroup_unknown", cgroup=name)
         swept = await self._sweeper.sweep(list(self._finished.values()), known, now_ns)
         for name in swept.unknown:
             self._log.warning("folder_unknown", folder=str(self._root / name))
         for problem in swept.problems:
             self._log.warning("folder_not_removed", problem=problem)
-        if swept.removed:
-            self._log.info("swept", removed=len(swept.removed))
+        if swept.removed or removed:
+            self._log.info("swept", removed=len(swept.removed), cgroups=len(removed))
         expiry = await self._journal.expire(now_ns - self._retention_ns, _is_final, self._archive)
         for key in expiry.keys:
             self._finished.pop(key, None)
         if expiry.keys:
             self._log.info("journal_exported", streams=len(expiry.keys), file=str(expiry.path))
+
+    def _live_runs(self) -> Collection[str]:
+        """Return the names of the cgroups that are, or may still be, in use, or that nobody has read to the end."""
+        jobs = self._supervisor.jobs()
+        intents = [job.intent for job in jobs if job.intent is not None and job.ended is None]
+        return {PurePath(intent.cgroup).name for intent in intents if intent.cgroup is not None}
 
 
 def _is_final(record: Record) -> bool:

@@ -26,7 +26,7 @@ class Node:
         self,
         config: Config,
         gpus: GpuBoard,
-        isolation: Sequence[str],
+        isolation: Callable[[], Sequence[str]],
         premises: Callable[[], str | None],
         any_rule: Callable[[], bool],
         *,
@@ -43,7 +43,7 @@ class Node:
         """
         self._config = config
         self._gpus = gpus
-        self._isolation = tuple(isolation)
+        self._isolation = isolation
         self._premises = premises
         self._any_rule = any_rule
         self._unreadable: str | None = None
@@ -83,7 +83,7 @@ class Node:
             await self._gpus.read(),
             runners=self._runners,
             tags=self._config.tags,
-            facts=self._isolation,
+            facts=self._isolation(),
         )
 
     def beat(self, supervisor: Supervisor) -> Beat:

@@ -11,7 +11,7 @@ from fsm_miner.supervisor import key_of
 from fsm_miner.sweeper import Finished
 from fsm_miner.worksite import Worksite
 from journal.port import StreamKey
-from states.events import Event, Offered, to_data
+from states.events import Ended, Event, Offered, to_data
 from states.job import Job
 from states.table import State
 
@@ -44,6 +44,8 @@ class DaemonObserver:
             name = type(event).__name__
             self._metrics.events.labels(name).inc()
             self._log.debug(name, job_id=after.job_id, attempt=after.attempt, **_loggable(event))
+            if isinstance(event, Ended):
+                self._worksite.end_recorded(after)
         if after.state is before.state:
             return
         self._log.info(

@@ -15,6 +15,7 @@ from fsm_miner.probe.host import HostFacts
 from fsm_miner.pull import Pull
 from fsm_miner.reload import AllowlistWatch
 from fsm_miner.session import Session
+from fsm_miner.site.cgroups import Isolation
 from fsm_miner.site.gpus import GpuBoard
 from fsm_miner.supervisor import Supervisor
 from states.admission import Capacity
@@ -42,7 +43,7 @@ class Status:
         facts: Callable[[], HostFacts],
         *,
         draining: Callable[[], bool],
-        isolation: Sequence[str],
+        isolation: Callable[[], Isolation],
         capacity: Callable[[], Capacity],
         uptime_s: Callable[[], float],
         more_trouble: Callable[[], Sequence[str]],
@@ -57,7 +58,7 @@ class Status:
         self._allowlist = allowlist
         self._facts = facts
         self._draining = draining
-        self._isolation = list(isolation)
+        self._isolation = isolation
         self._capacity = capacity
         self._uptime_s = uptime_s
         self._more_trouble = more_trouble
@@ -85,7 +86,7 @@ class Status:
             "memory_free_mb": facts.memory_free_mb,
             "disk_free_mb": facts.disk_free_mb,
             "vram_free": self._vram_free_mb(),
-            "isolation": self._isolation,
+            **self._isolation().told,
             "last_heartbeat_at": None if last_ns is None else timestamp(last_ns),
             "pull_held_back": self._pull.held_back,
             "jobs": [

@@ -57,6 +57,10 @@ class Worksite(Protocol):
         """End the process; return when nothing of it lives."""
         ...
 
+    def end_recorded(self, job: Job) -> None:
+        """Let go of what was kept as evidence of how the run ended: its end is durable. Must not raise or block."""
+        ...
+
     async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused | OutputDoubted:
         """Check the declared artifacts, make them durable, and hash them."""
         ...

@@ -1,32 +1,29 @@
 """A cgroup v2 for each run, where the machine lends us a folder for them (cgroups(7), cgroup-v2.rst).
 
 Thin on purpose: every function is a few reads and writes of the kernel's files below a folder that is passed in.
+What the kernel counted there is read by `runners.cgroup_counts`, what it can't do here told by `runners.cgroup_lacks`.
 """
 
 import errno
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from runners.cgroup_cpus import choose_cpus
 from runners.run import Limits
 
-__all__ = ["CgroupUsage", "create", "kill", "oom_killed", "problem_with", "remove", "usage"]
+__all__ = ["create", "groups_below", "kill", "populated", "problem_with", "remove"]
 
 _MIB = 1024 * 1024
 _NEEDED = frozenset({"memory", "pids"})
 _PERIOD_US = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class CgroupUsage:
-    """What the cgroup counted; None for what this kernel does not tell.
-
-    `memory_bytes` is what the machine can't take back now (as `runners.usage` has it): no page cache.
-    """
-
-    cpu_s: float | None
-    memory_peak_bytes: int | None
-    memory_bytes: int | None = None
+# memory.high is this part below memory.max. The kernel makes a cgroup above it take back pages, and beside that sleep,
+# by the square of how far above it is: at one hundredth that is less than it bothers with (mm/memcontrol.c), so
+# whoever can't give anything back reaches its end at full speed.
+_HIGH_BELOW = 128
+# The name of a run (`fsm_miner.site.plan.run_name`); the jobs' unit has a cgroup of its own beside them.
+_RUN_NAME = re.compile(r".{1,240}\.run-[0-9]{1,6}", re.ASCII)
 
 
 def problem_with(parent: Path) -> str | None:
@@ -48,56 +45,78 @@ def problem_with(parent: Path) -> str | None:
 def create(parent: Path, name: str, limits: Limits) -> Path:
     """Make the run's cgroup with its limits in force; one that a crash left empty is taken over.
 
+    A file that this kernel or this delegation does not have is passed over: `cgroup_lacks` says which those are.
+
     Raises:
-        OSError: it cannot be made, or a needed limit cannot be set.
+        OSError: it cannot be made, or a limit cannot be set.
 
     """
     group = parent / name
     group.mkdir(mode=0o755, exist_ok=True)
-    _write(group, "memory.max", str(limits.memory_mb * _MIB))
-    _write(group, "memory.oom.group", "1")
-    _write(group, "pids.max", str(limits.processes))
-    if (group / "memory.swap.max").exists():  # absent where the kernel counts no swap
-        _write(group, "memory.swap.max", "0")
-    if (group / "cpu.max").exists():  # absent where the cpu controller is not delegated
-        # Between cgroups niceness counts only as a weight.
-        _write(group, "cpu.weight.nice", str(max(-20, min(19, limits.nice))))
-        if limits.cpu_threads is not None:
-            _write(group, "cpu.max", f"{limits.cpu_threads * _PERIOD_US} {_PERIOD_US}")
+    for file, value in _settings(limits):
+        if file in _ALWAYS or (group / file).exists():
+            _write(group, file, value)
+    if limits.cpu_threads is not None and (group / "cpuset.cpus").exists():
+        cpus = choose_cpus(parent, name, limits.cpu_threads)
+        if cpus is not None:
+            _write(group, "cpuset.cpus", cpus)
     return group
+
+
+_ALWAYS = frozenset({"memory.max", "pids.max"})
+
+
+def _settings(limits: Limits) -> Iterator[tuple[str, str]]:
+    memory = limits.memory_mb * _MIB
+    yield "memory.max", str(memory)
+    yield "memory.high", str(memory - memory // _HIGH_BELOW)
+    yield "memory.swap.max", str(limits.swap_mb * _MIB)
+    yield "memory.oom.group", "1"
+    yield "pids.max", str(limits.processes)
+    # Between cgroups, niceness and I/O priority count only as weights.
+    yield "cpu.weight.nice", str(max(-20, min(19, limits.nice)))
+    if limits.cpu_threads is not None:
+        yield "cpu.max", f"{limits.cpu_threads * _PERIOD_US} {_PERIOD_US}"
+    weight = _io_weight(limits)
+    yield "io.weight", str(weight)
+    yield "io.bfq.weight", str(weight)
+
+
+def _io_weight(limits: Limits) -> int:
+    """Return the weight: 100 is anybody's; twice that at level 0, a quarter at 7 (ionice(1)), the least if idle."""
+    return 1 if limits.io_class == "idle" else (8 - max(0, min(7, limits.io_level))) * 25
 
 
 def kill(group: Path) -> None:
     """Kill everything in the cgroup, whatever it forks meanwhile; nothing if the group is gone."""
     try:
         _write(group, "cgroup.kill", "1")
-    except FileNotFoundError:
-        return
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
 
 
-def oom_killed(group: Path) -> bool:
-    """Tell whether the kernel killed anything in the cgroup for its memory.max."""
-    counts = _pairs(group / "memory.events")
-    return counts.get("oom_kill", 0) > 0 or counts.get("oom_group_kill", 0) > 0
-
-
-def usage(group: Path) -> CgroupUsage:
-    """Read what the run used so far."""
-    cpu_us = _pairs(group / "cpu.stat").get("usage_usec")
+def populated(group: Path) -> bool:
+    """Tell whether any process is in the cgroup; zombies don't count."""
     try:
-        peak = int((group / "memory.peak").read_text())
-    except (FileNotFoundError, ValueError):
-        peak = None
-    held = _pairs(group / "memory.stat")
-    return CgroupUsage(
-        cpu_s=None if cpu_us is None else cpu_us / 1e6,
-        memory_peak_bytes=peak,
-        memory_bytes=held.get("anon", 0) + held.get("shmem", 0) if held else None,
-    )
+        return "populated 1" in (group / "cgroup.events").read_text().splitlines()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return False
+        raise
+
+
+def groups_below(parent: Path) -> list[Path]:
+    """Return the cgroups of runs that are there; none where `parent` is gone."""
+    try:
+        found = [entry.path for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    return [path for path in map(Path, found) if _RUN_NAME.fullmatch(path.name)]
 
 
 def remove(group: Path) -> bool:
-    """Remove the cgroup; False while a process is still in it: kill, wait, repeat."""
+    """Remove the cgroup and all that it counted; False while a process is still in it: kill, wait, repeat."""
     try:
         group.rmdir()
     except FileNotFoundError:
@@ -116,12 +135,3 @@ def _write(group: Path, name: str, value: str) -> None:
         os.write(fd, value.encode())
     finally:
         os.close(fd)
-
-
-def _pairs(path: Path) -> dict[str, int]:
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    words = [line.split() for line in lines]
-    return {pair[0]: int(pair[1]) for pair in words if len(pair) == 2 and pair[1].isdecimal()}

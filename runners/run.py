@@ -36,6 +36,8 @@ class Limits:
     folders together, and to its standard output where that is an artifact; `files` how many files and
     folders it makes there; `log_mb` bounds its log; a single file is bounded a little above the larger of
     the two (RLIMIT_FSIZE). `nice` is the niceness that the command gets, not an increment.
+    `cpu_threads` (how many CPUs' worth of time it gets) and `swap_mb` (what may be swapped out of it beside its
+    memory) bind where there is a cgroup.
     """
 
     time_s: float
@@ -50,6 +52,7 @@ class Limits:
     io_class: str = "best-effort"
     io_level: int = 6
     cpu_threads: int | None = None
+    swap_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)

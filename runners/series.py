@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median_low
@@ -40,8 +40,17 @@ class UsageSeries:
         """Say whether enough time has passed since the line before. A clock that was set back never ends it."""
         return not 0 <= self._now_ns() - self._last_ns < self._gap_ns
 
-    def add(self, cpu_s: float, memory_bytes: int, written_bytes: int) -> None:
-        """Write down what is used now. Never raises for the disk: the run matters, not its picture."""
+    def add(
+        self,
+        cpu_s: float,
+        memory_bytes: int,
+        written_bytes: int,
+        pressure: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write down what is used now. Never raises for the disk: the run matters, not its picture.
+
+        `pressure`: which part of the last 10 seconds, in percent, the run waited for a resource, by its name.
+        """
         at_ns = self._now_ns()
         line = {
             "run": self._run,
@@ -49,6 +58,7 @@ class UsageSeries:
             "cpu_s": round(cpu_s, 3),
             "memory_mb": round(memory_bytes / _MIB, 1),
             "disk_mb": round(written_bytes / _MIB, 1),
+            **{f"{name}_pressure_pct": round(part, 1) for name, part in (pressure or {}).items()},
         }
         self._last_ns = at_ns
         # Full, read-only, gone with the job's folder: all of it is told elsewhere, and none of it is the run's end.

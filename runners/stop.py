@@ -14,7 +14,7 @@ from runners.process import in_other_namespace, init_pidfd, send, signal_command
 from runners.run import RunFiles
 from runners.status import read_status
 
-__all__ = ["StopOutcome", "end_nameless", "stop"]
+__all__ = ["StopOutcome", "end_nameless", "end_strays", "stop"]
 
 _POLL_S = 0.02
 _OUTER_S = 1.0
@@ -75,6 +75,19 @@ def _kill(files: RunFiles) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(os.getpgid(pid), signal.SIGKILL)
         send(pidfd, signal.SIGKILL)
+
+
+async def end_strays(files: RunFiles, *, give_up_s: float = 1.0) -> None:
+    """End what is still in the cgroup of a run whose lock is free, so that its figures are final and it can go.
+
+    Mostly something that is just ending; without a sandbox also what gave the lock away and went on.
+    """
+    if files.cgroup is None:
+        return
+    give_up = time.monotonic() + give_up_s
+    while cgroups.populated(files.cgroup) and time.monotonic() < give_up:
+        cgroups.kill(files.cgroup)
+        await asyncio.sleep(_POLL_S)
 
 
 async def end_nameless(files: RunFiles, lock: Identity | None) -> bool:

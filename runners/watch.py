@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
-from runners import cgroup as cgroups
+from runners import cgroup_counts as counts
 from runners.clock import boottime_ns
 from runners.lock import LockState, look
 from runners.measure import measure_written
@@ -17,7 +18,7 @@ from runners.series import UsageSeries
 from runners.status import read_status
 from runners.usage import count_processes, exact_memory, sample_tree, tree_of
 
-__all__ = ["Breach", "BreachKind", "Usage", "UsageMeter", "log_breach", "monitor"]
+__all__ = ["Breach", "BreachKind", "Usage", "UsageMeter", "log_breach", "monitor", "processes_breach"]
 
 _MIB = 1024 * 1024
 _POLL_MIN_S = 0.02
@@ -50,25 +51,35 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the run used. Exact from a cgroup; else memory is as of the last look, so short runs are underestimated."""
+    """What the run used. Exact from a cgroup; else memory is as of the last look, so short runs are underestimated.
+
+    `more` is what only a cgroup tells, each as far as this kernel counts it: `throttled_s` (held back by its CPU
+    quota), `processes_max`, `io_read_mb` and `io_written_mb` (disks), `stalled_s` (waiting, by resource).
+    """
 
     cpu_s: float
     max_rss_mb: float
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-ready data, for the journal and the coordinator."""
+        return {"cpu_s": self.cpu_s, "max_rss_mb": self.max_rss_mb, **self.more}
 
 
 class UsageMeter:
-    """Collects the usage of one run; both figures only ever grow."""
+    """Collects the usage of one run; its figures only ever grow."""
 
     def __init__(self) -> None:
         self._cpu_s = 0.0
         self._peak_bytes = 0
         self._memory_bytes = 0
         self._written_bytes = 0
+        self._more: dict[str, Any] = {}
 
     @property
     def usage(self) -> Usage:
         """The usage as it is known now."""
-        return Usage(round(self._cpu_s, 3), round(self._peak_bytes / _MIB, 1))
+        return Usage(round(self._cpu_s, 3), round(self._peak_bytes / _MIB, 1), dict(self._more))
 
     def note(self, cpu_s: float | None, memory_bytes: int | None) -> None:
         """Take one look into account; None is what that look could not tell."""
@@ -85,15 +96,29 @@ class UsageMeter:
         self.note(cpu_s, None)
 
     def note_cgroup(self, files: RunFiles) -> None:
-        """Take the cgroup's own figures: at the end, before it is removed."""
+        """Take the cgroup's own figures: at each look, and at the end, before it is removed."""
         if files.cgroup is not None:
-            counted = cgroups.usage(files.cgroup)
-            self.note(counted.cpu_s, counted.memory_peak_bytes)
+            counted = counts.usage(files.cgroup)
+            peak = counted.memory_peak_bytes
+            self.note(counted.cpu_s, counted.memory_bytes if peak is None else peak)
             self._memory_bytes = counted.memory_bytes or 0
+            self._more |= _more(counted)
 
-    def note_in(self, series: UsageSeries) -> None:
+    def note_in(self, series: UsageSeries, files: RunFiles) -> None:
         """Write what is known now into the run's series."""
-        series.add(self._cpu_s, self._memory_bytes, self._written_bytes)
+        pressure = {} if files.cgroup is None else counts.pressure(files.cgroup)
+        series.add(self._cpu_s, self._memory_bytes, self._written_bytes, pressure)
+
+
+def _more(counted: counts.CgroupUsage) -> dict[str, Any]:
+    found = {
+        "throttled_s": None if counted.throttled_s is None else round(counted.throttled_s, 3),
+        "processes_max": counted.processes_max,
+        "io_read_mb": None if counted.read_bytes is None else round(counted.read_bytes / _MIB, 1),
+        "io_written_mb": None if counted.written_bytes is None else round(counted.written_bytes / _MIB, 1),
+        "stalled_s": {name: round(s, 3) for name, s in counted.stalled_s.items()} or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 async def monitor(
@@ -127,7 +152,7 @@ async def monitor(
             next_walk = time.monotonic() + max(_WRITTEN_EVERY_S, took_s / _WALK_SHARE)
             next_pressing = time.monotonic() + took_s / _WALK_SHARE_PRESSING
         if series is not None and (breach is not None or series.due()):
-            await asyncio.to_thread(meter.note_in, series)
+            await asyncio.to_thread(meter.note_in, series, files)
         if breach is not None:
             return breach
         left_s = (end_ns - boottime()) / 1e9
@@ -182,9 +207,12 @@ def _written(
 
 def _processes(files: RunFiles, limits: Limits, meter: UsageMeter) -> Breach | None:
     if files.cgroup is not None:
-        # The kernel enforces memory.max and pids.max by itself; this says so in our words.
+        # The kernel enforces memory.max and pids.max by itself; this says so in our words, and ends what goes on
+        # trying: a job comes to the same end as under the watchdog.
         meter.note_cgroup(files)
-        return Breach(BreachKind.MEMORY, _over_memory(limits)) if cgroups.oom_killed(files.cgroup) else None
+        if counts.oom(files.cgroup) is counts.Oom.OWN:
+            return Breach(BreachKind.MEMORY, _over_memory(limits))
+        return _crowded(limits) if counts.processes_refused(files.cgroup) else None
     with init_pidfd(files) as init:
         if init is None:
             return None
@@ -195,7 +223,7 @@ def _processes(files: RunFiles, limits: Limits, meter: UsageMeter) -> Breach | N
 
         sample = None if crowded() else sample_tree(pid, crowded)
         if sample is None or sample.processes > limits.processes or crowded():
-            return Breach(BreachKind.PROCESSES, f"had more than {limits.processes} processes and threads")
+            return _crowded(limits)
         meter.note(sample.cpu_s, sample.anonymous_bytes)
         if sample.memory_bytes <= limits.memory_mb * _MIB:
             return None
@@ -204,6 +232,16 @@ def _processes(files: RunFiles, limits: Limits, meter: UsageMeter) -> Breach | N
         if exact <= limits.memory_mb * _MIB:
             return None  # or cut short, because there are too many by now: the next look says so
         return Breach(BreachKind.MEMORY, _over_memory(limits))
+
+
+def processes_breach(files: RunFiles, limits: Limits) -> Breach | None:
+    """Say whether a run that has ended was ever refused a process: the last look may have come too early."""
+    refused = files.cgroup is not None and counts.processes_refused(files.cgroup)
+    return _crowded(limits) if refused else None
+
+
+def _crowded(limits: Limits) -> Breach:
+    return Breach(BreachKind.PROCESSES, f"wanted more than {limits.processes} processes and threads")
 
 
 def _over_memory(limits: Limits) -> str:

@@ -10,7 +10,14 @@ import typer
 
 from fsm_miner.cli.check_config import check_allowlist, check_config, check_secret
 from fsm_miner.cli.check_folders import check_folders, check_python
-from fsm_miner.cli.check_host import check_clock, check_gpus, check_listen, check_resources, check_sandbox
+from fsm_miner.cli.check_host import (
+    check_cgroups,
+    check_clock,
+    check_gpus,
+    check_listen,
+    check_resources,
+    check_sandbox,
+)
 from fsm_miner.cli.check_journal import check_journal
 from fsm_miner.cli.finding import Finding, Level, Lines, ok
 from fsm_miner.cli.options import ConfigOption, JsonOption, config_path, journal_path
@@ -95,6 +102,7 @@ def findings(path: Path) -> Iterator[Finding]:
         yield from check_resources(config, lines)
         yield from check_listen(config, lines)
     yield from check_sandbox(config, lines)
+    yield from check_cgroups(config, lines)
     yield from check_gpus(config, lines)
     yield check_clock(lines)
     yield ok(f"checked as user {_user()}")

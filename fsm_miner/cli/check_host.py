@@ -1,4 +1,4 @@
-"""Checks of the machine: sandbox, GPUs, memory and CPUs, the health page's address, the clock."""
+"""Checks of the machine: sandbox, limits, GPUs, memory and CPUs, the health page's address, the clock."""
 
 import asyncio
 import socket
@@ -11,10 +11,14 @@ from fsm_miner.cli.finding import Finding, Lines, ok, problem, warning
 from fsm_miner.config import Config
 from fsm_miner.instance import find_running
 from fsm_miner.probe import GpuReading, HostProbe, ThreadedInventory, gpu_sources
+from fsm_miner.site.cgroups import Found, find_parent, installed_parent
+from runners.cgroup_lacks import lacks
 from runners.host import HostProblems, HostTools, probe_host
 from runners.run import Bind
 
 __all__ = [
+    "cgroup_findings",
+    "check_cgroups",
     "check_clock",
     "check_gpus",
     "check_listen",
@@ -46,6 +50,28 @@ def sandbox_findings(host: HostTools | HostProblems, lines: Lines) -> Iterator[F
         yield ok(
             f"{host.bwrap}: version {version} builds sandboxes here (user namespaces work)", "sandbox.backend"
         )
+
+
+def check_cgroups(config: Config | None, lines: Lines) -> Iterator[Finding]:
+    """Look for the place of the jobs' cgroups: that of the daemon that runs, or of one that its unit would start."""
+    try:
+        running = None if config is None else find_running(config.state_dir)
+    except OSError:
+        running = None  # the folder is not this user's to look into; that is said elsewhere
+    if running is None:
+        return cgroup_findings(installed_parent(), lines)
+    return cgroup_findings(find_parent(Path(f"/proc/{running.pid}/cgroup")), lines)
+
+
+def cgroup_findings(found: Found, lines: Lines) -> Iterator[Finding]:
+    """Yield which limits the kernel holds, and each that is not to be had here."""
+    parent, absent = found
+    if parent is None:
+        yield warning(f"limits: {absent}", None, lines)
+        return
+    yield ok(f"limits: the kernel holds each job to its own, in a cgroup below {parent}")
+    for lack in lacks(parent):
+        yield warning(f"limits: {lack.tag}: {lack.meaning}", None, lines)
 
 
 def check_gpus(config: Config | None, lines: Lines) -> Iterator[Finding]:

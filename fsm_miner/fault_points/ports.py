@@ -209,5 +209,8 @@ class _FaultySite:
         with self._points.around("site.snapshot", job.job_id):
             self._site.snapshot(job, extra)
 
+    def end_recorded(self, job: Job) -> None:
+        self._site.end_recorded(job)
+
     def forget(self, job: Job) -> None:
         self._site.forget(job)

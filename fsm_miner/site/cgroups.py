@@ -1,19 +1,53 @@
-"""Where a run's cgroup may be made: below the jobs' unit, beside the daemon's own, in the slice of both."""
+"""The runs' cgroups: where they may be made, what they can't do here, and the removal of those that are over.
 
+They are made below the jobs' unit, beside the daemon's own, in the slice of both. That unit may come and go, so
+it is looked for each time anew; a look is some twenty looks at files.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from runners.cgroup import problem_with
+from fsm_miner.workspace import key_of_folder
+from journal.port import StreamKey
+from runners.cgroup import groups_below, problem_with, remove
+from runners.cgroup_lacks import lacks
 from runners.host import HostTools
 
-__all__ = ["JOBS_UNIT", "find_parent", "isolation"]
+__all__ = [
+    "JOBS_UNIT",
+    "SLICE",
+    "Found",
+    "Isolation",
+    "RunCgroups",
+    "find_parent",
+    "installed_parent",
+    "isolation",
+]
 
 JOBS_UNIT = "aitbc-miner-jobs.service"
+SLICE = "aitbcminer.slice"
+_ROOT = Path("/sys/fs/cgroup")
+
+Found = tuple[Path | None, str | None]
+"""(folder for the runs' cgroups, None), or (None, why there is none)."""
 
 
-def find_parent(
-    own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
-) -> tuple[Path | None, str | None]:
-    """Return (folder for the runs' cgroups, None), or (None, why there is none).
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """What keeps jobs apart, as tags; and a sentence for each part of resource control that is not to be had."""
+
+    tags: tuple[str, ...]
+    lacks: tuple[str, ...]
+
+    @property
+    def told(self) -> dict[str, list[str]]:
+        """As the log and `/healthz` have it."""
+        return {"isolation": list(self.tags), "isolation_lacks": list(self.lacks)}
+
+
+def find_parent(own: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> Found:
+    """Find the folder for a daemon, by the cgroup that `own` says it is in.
 
     The daemon may move a process there, because the slice's `cgroup.procs` is the common ancestor of its own
     unit and the jobs' (cgroup-v2.rst, "Delegation Containment").
@@ -23,14 +57,27 @@ def find_parent(
     except OSError as error:
         return None, f"{own}: {error.strerror}"
     path = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
-    if path is None or not (root / "cgroup.controllers").exists():
-        return None, "this machine has no unified cgroup v2 hierarchy; the watchdog enforces the limits"
-    parent = root / path.lstrip("/") / ".." / JOBS_UNIT
-    parent = parent.resolve()
+    if path is None:
+        return None, _no_hierarchy()
+    return _judged((root / path.lstrip("/") / ".." / JOBS_UNIT).resolve(), root)
+
+
+def installed_parent(root: Path = _ROOT) -> Found:
+    """Find the folder that a daemon would have if it was started by its unit."""
+    return _judged(root / SLICE / JOBS_UNIT, root)
+
+
+def _judged(parent: Path, root: Path) -> Found:
+    if not (root / "cgroup.controllers").exists():
+        return None, _no_hierarchy()
     if not parent.is_dir():
         return None, f"{JOBS_UNIT} does not run beside this daemon; the watchdog enforces the limits"
     problem = problem_with(parent)
     return (None, problem) if problem is not None else (parent, None)
+
+
+def _no_hierarchy() -> str:
+    return "this machine has no unified cgroup v2 hierarchy; the watchdog enforces the limits"
 
 
 def isolation(host: HostTools | None, cgroup_parent: Path | None) -> tuple[str, ...]:
@@ -38,8 +85,63 @@ def isolation(host: HostTools | None, cgroup_parent: Path | None) -> tuple[str, 
 
     `host` is None on a machine that can't run jobs as configured: then nothing is claimed of a sandbox.
     """
-    limits = "memory-watchdog" if cgroup_parent is None else "cgroup-v2"
+    limits = ("memory-watchdog",)
+    if cgroup_parent is not None:
+        limits = ("cgroup-v2", *(lack.tag for lack in lacks(cgroup_parent)))
     if host is None:
-        return (limits,)
+        return limits
     sandbox = "sandbox-bubblewrap" if host.backend == "bwrap" else "sandbox-none"
-    return (sandbox, "seccomp", limits) if host.seccomp else (sandbox, limits)
+    return (sandbox, "seccomp", *limits) if host.seccomp else (sandbox, *limits)
+
+
+class RunCgroups:
+    """The cgroups of one node's runs."""
+
+    def __init__(self, host: HostTools | None, find: Callable[[], Found] = find_parent) -> None:
+        self._host = host
+        self._find = find
+        self._strangers: set[str] = set()
+        self._reported: set[str] = set()
+
+    def parent(self) -> Path | None:
+        """Return where a new run's cgroup is to be made, if any can be."""
+        return self._find()[0]
+
+    def look(self) -> Isolation:
+        """Return what keeps a job apart that would start now, and what doesn't."""
+        parent, absent = self._find()
+        if parent is None:
+            return Isolation(self.tags(None), () if absent is None else (absent,))
+        return Isolation(self.tags(parent), tuple(lack.meaning for lack in lacks(parent)))
+
+    def tags(self, parent: Path | None) -> tuple[str, ...]:
+        """Return what keeps a run apart whose cgroup is made in `parent`; None: that has none."""
+        return isolation(self._host, parent)
+
+    def groups(self) -> list[Path]:
+        """Return the runs' cgroups that are there now: list first, then ask the journal which are over."""
+        parent = self.parent()
+        return [] if parent is None else groups_below(parent)
+
+    def sweep(
+        self, groups: Sequence[Path], known: Collection[StreamKey], live: Collection[str]
+    ) -> tuple[list[str], list[str]]:
+        """Remove the cgroups of runs that are over; return (names removed, names that are new and odd).
+
+        `known` are the streams of the journal, `live` the names of runs whose end is not in it. Another daemon's
+        cgroups, and those of jobs whose records are lost, are nobody's to remove; odd is also one that is over
+        and has a process in it, at two sweeps in a row.
+        """
+        removed: list[str] = []
+        odd: set[str] = set()
+        for group in groups:
+            if group.name in live:
+                continue
+            if key_of_folder(group.name.rpartition(".run-")[0]) in known and remove(group):
+                removed.append(group.name)
+            else:
+                odd.add(group.name)
+        new = sorted((odd & self._strangers) - self._reported)
+        self._reported = (self._reported | set(new)) & odd
+        self._strangers = odd
+        return removed, new

@@ -65,6 +65,7 @@ class Planner:
             io_class=resources.io_class,
             io_level=resources.io_level,
             cpu_threads=cpu_threads,
+            swap_mb=resources.swap_mb,
         )
 
     def plan(

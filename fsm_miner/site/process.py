@@ -12,6 +12,7 @@ from fsm_miner.log_tail import last_line, parse_progress, read_tail
 from fsm_miner.site.cgroups import JOBS_UNIT
 from fsm_miner.worksite import NotNow, Tell
 from runners import cgroup as cgroups
+from runners.cgroup_counts import Oom, oom
 from runners.host import HostTools
 from runners.launch import Launched, launch
 from runners.launch import LaunchFailed as RunLaunchFailed
@@ -21,7 +22,7 @@ from runners.run import Limits, RunFiles, RunSpec
 from runners.series import UsageSeries
 from runners.shortage import is_shortage, refused_by_disk
 from runners.status import read_status
-from runners.stop import StopOutcome, end_nameless, stop
+from runners.stop import StopOutcome, end_nameless, end_strays, stop
 from runners.verdict import (
     Exited,
     Lost,
@@ -33,7 +34,7 @@ from runners.verdict import (
     verdict,
 )
 from runners.wait import Alive, Ended, NotStarted, observe, wait_end
-from runners.watch import Breach, BreachKind, UsageMeter, log_breach, monitor
+from runners.watch import Breach, BreachKind, UsageMeter, log_breach, monitor, processes_breach
 from states.codes import ErrorCode, Failure
 from states.job import Job
 from states.stimuli import How, LaunchFailed, LaunchSucceeded, LimitHit, ProcessFound, ProcessGone
@@ -167,8 +168,9 @@ class Processes:
                 await end_nameless(run.files, known.lock)
             ended = await waiting
             await end_nameless(run.files, known.lock)  # known from its files alone, it was taken for dead
+            await end_strays(run.files)
             known.child = None  # reaped: its number may be another's by now
-            if job.limit is None and isinstance(breach := log_breach(run.files, run.limits), Breach):
+            if job.limit is None and isinstance(breach := _late_breach(run, ended), Breach):
                 return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
             return self._gone(job, run, ended)
         finally:
@@ -185,7 +187,9 @@ class Processes:
         await end_nameless(run.files, known.lock)
         while await stop(run.files, 0.0 if greedy else run.limits.grace_s) is StopOutcome.STUCK:
             pass
-        return self._gone(job, run, await wait_end(run.files, child=known.child, reaped=known.meter.note_cpu))
+        ended = await wait_end(run.files, child=known.child, reaped=known.meter.note_cpu)
+        await end_strays(run.files)
+        return self._gone(job, run, ended)
 
     async def clear(self, files: RunFiles) -> bool:
         """End a run that was started, and that the journal knows nothing of; False if there is none."""
@@ -193,9 +197,18 @@ class Processes:
             return False
         while await stop(files, 0.0) is StopOutcome.STUCK:
             pass
-        if files.cgroup is not None:
-            cgroups.remove(files.cgroup)
+        await end_strays(files)
+        self.end_recorded(files.cgroup)
         return True
+
+    def end_recorded(self, cgroup: Path | None) -> None:
+        """Let go of what the kernel counted about a run, now that its end is durable; again is harmless.
+
+        Not before: whoever comes after a crash reads from it what the run used, and whether it went over its memory.
+        One that something still lives in is left for the sweep.
+        """
+        if cgroup is not None:
+            cgroups.remove(cgroup)
 
     def forget(self, name: str) -> None:
         """Let go of a run."""
@@ -207,15 +220,13 @@ class Processes:
         self._reserve.forget(str(run.files.lock))
         known = self._known.setdefault(run.name, _Known())
         known.meter.note_cgroup(run.files)
-        oom_killed = run.files.cgroup is not None and cgroups.oom_killed(run.files.cgroup)
-        if run.files.cgroup is not None:
-            cgroups.remove(run.files.cgroup)
+        killed = Oom.NONE if run.files.cgroup is None else oom(run.files.cgroup)
         failure = None
         if ended.exit_code is None:
             failure = chain_failure(run.files, read_status(run.files.status).launched)
         found = verdict(
             ended.exit_code,
-            oom_killed=oom_killed,
+            oom_killed=killed is Oom.OWN,
             same_boot=job.intent.boot_id == self._boot_id,
             elapsed_s=(self._clock.boot_ns() - job.launch.started_boot_ns) / 1e9,
             time_limit_s=job.intent.time_limit_s,
@@ -226,7 +237,8 @@ class Processes:
             detail = _last_line(run.log_tail(run.files.log))
         if how is How.LOST and look(run.files.lock) is LockState.ABSENT:
             detail = f"its folder {run.files.work.parent} was removed while it ran"
-        usage = known.meter.usage
+        if how in {How.LOST, How.SIGNALLED} and killed is Oom.OUTSIDE:
+            detail = f"the kernel killed it for want of memory, and the limit was {killed.value}"
         return ProcessGone(
             how=how,
             exit_code=exit_code,
@@ -234,13 +246,20 @@ class Processes:
             finished_ns=self._clock.now_ns(),
             now_ns=self._clock.now_ns(),
             chance=self._dice.roll(),
-            usage={"cpu_s": usage.cpu_s, "max_rss_mb": usage.max_rss_mb},
+            usage=known.meter.usage.to_json(),
             detail=detail,
         )
 
 
+<<<<<<< HEAD
 def _no_cgroups() -> NotNow:
     return NotNow(f"{JOBS_UNIT} holds no cgroups for jobs now: systemctl start {JOBS_UNIT}")
+=======
+def _late_breach(run: Watched, ended: Ended) -> Breach | None:
+    """Say which limit a run that has ended broke since the last look, or because of which it failed."""
+    breach = log_breach(run.files, run.limits)
+    return breach if breach is not None or ended.exit_code == 0 else processes_breach(run.files, run.limits)
+>>>>>>> fd25920 (Hold jobs to their limits by the kernel where it can, say where it can't, keep the evidence until it is written down)
 
 
 def _succeeded(launched: Launched, isolation: Sequence[str]) -> LaunchSucceeded:

@@ -1,6 +1,6 @@
 """The worksite of a real machine: `fsm_miner.worksite.Worksite`, put together from its parts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -78,7 +78,7 @@ class MachineSite:
         fetch: FetchSettings,
         gpus: _Gpus,
         *,
-        isolation: Sequence[str],
+        isolation: Callable[[Path | None], tuple[str, ...]],
         boot_id: str,
         clock: Clock,
         dice: Dice,
@@ -90,7 +90,7 @@ class MachineSite:
         self._processes = processes
         self._fetch = fetch
         self._gpus = gpus
-        self._isolation = tuple(isolation)
+        self._isolation = isolation
         self._boot_id = boot_id
         self._clock = clock
         self._dice = dice
@@ -168,7 +168,9 @@ class MachineSite:
                 raise
             code = ErrorCode.NORESOURCE if refused_by_disk(error) else ErrorCode.INTERNAL
             return LaunchFailed(Failure(code, f"the run can't be described: {error}"))
-        return self._processes.launch(plan.spec, watched.files.cgroup, self._isolation)
+        cgroup = watched.files.cgroup
+        isolation = self._isolation(None if cgroup is None else cgroup.parent)
+        return self._processes.launch(plan.spec, cgroup, isolation)
 
     async def watch(self, job: Job, tell: Tell) -> ProcessFound | LimitHit | ProcessGone:
         """Wait until the process ends or goes over a limit."""
@@ -178,6 +180,17 @@ class MachineSite:
     async def stop(self, job: Job) -> ProcessGone:
         """End the process; return when nothing of it lives."""
         return await self._without_secrets(job, await self._processes.stop(job, self._watched(job)))
+
+    def end_recorded(self, job: Job) -> None:
+        """Remove the run's cgroup; what can't be removed now is left for the sweep."""
+        if job.intent is None or job.intent.cgroup is None:
+            return
+        try:
+            self._processes.end_recorded(Path(job.intent.cgroup))
+        except OSError as error:
+            self._log.warning(
+                "cgroup_not_removed", job_id=job.job_id, attempt=job.attempt, problem=str(error)
+            )
 
     async def collect(self, job: Job) -> ArtifactsCollected | ArtifactsRefused | OutputDoubted:
         """Check the declared artifacts, make them durable, and hash them."""

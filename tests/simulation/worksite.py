@@ -272,6 +272,9 @@ class Site:
     def snapshot(self, job: Job, extra: dict[str, Any]) -> None:
         """Write nothing: no promise hangs on it."""
 
+    def end_recorded(self, job: Job) -> None:
+        assert job.ended is not None, "the evidence goes before the end is durable"
+
     def forget(self, job: Job) -> None:
         self.secrets.pop(key_of(job), None)
 

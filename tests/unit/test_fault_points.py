@@ -180,7 +180,7 @@ def methods(protocol):
 
 def test_every_method_of_a_port_has_a_point():
     assert methods(Coordinator) - {"close"} == set(CALLS)
-    assert methods(Worksite) - {"forget"} == set(SITE)
+    assert methods(Worksite) - {"end_recorded", "forget"} == set(SITE)
 
 
 def test_an_append_dies_before_and_after_it_is_kept():

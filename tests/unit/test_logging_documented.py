@@ -95,7 +95,7 @@ def test_each_metric_is_documented_and_no_documented_one_is_gone():
         nobody,
         nobody,
         draining=lambda: False,
-        isolation=(),
+        isolation=nobody,
         capacity=lambda: Capacity(1, 0),
         uptime_s=lambda: 0.0,
         more_trouble=list,

@@ -3,79 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from runners import cgroup
 from runners.host import HostProblems, parse_version, probe_host, system_folders
 from runners.measure import DEPTH_MAX, measure_written
 from runners.opening import open_fresh, open_log
-from runners.run import Limits
-
-LIMITS = Limits(time_s=1, grace_s=1, memory_mb=64, output_mb=1, log_mb=1, processes=9, nice=5, cpu_threads=3)
-
-
-@pytest.fixture
-def parent(tmp_path):
-    """A folder with the kernel's files; each new group has them too, as the kernel would make them."""
-    (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids\n")
-    return tmp_path
-
-
-def group_of(parent, *files):
-    group = parent / "j-1"
-    group.mkdir()
-    for name in files:
-        (group / name).write_text("")
-    return group
-
-
-def test_limits_are_written(parent):
-    names = ("memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "cpu.max", "cpu.weight.nice")
-    group = group_of(parent, *names)
-    assert cgroup.create(parent, "j-1", LIMITS) == group
-    assert [(group / name).read_text() for name in names] == ["67108864", "0", "1", "9", "300000 100000", "5"]
-
-
-def test_limits_that_this_kernel_lacks_are_left_out_but_never_the_needed_ones(parent):
-    group = group_of(parent, "memory.max", "memory.oom.group", "pids.max")
-    cgroup.create(parent, "j-1", LIMITS)
-    assert sorted(path.name for path in group.iterdir()) == ["memory.max", "memory.oom.group", "pids.max"]
-    (group / "memory.max").unlink()
-    with pytest.raises(FileNotFoundError):
-        cgroup.create(parent, "j-1", LIMITS)
-
-
-@pytest.mark.parametrize("control", ["", "cpu", "memory", "cpu pids"])
-def test_a_folder_without_the_controllers_is_refused(parent, control):
-    (parent / "cgroup.subtree_control").write_text(control)
-    assert "subtree_control lacks" in (cgroup.problem_with(parent) or "")
-
-
-def test_a_usable_folder_and_none_at_all(parent):
-    assert cgroup.problem_with(parent) is None
-    assert "no usable cgroup v2" in (cgroup.problem_with(parent / "missing") or "")
-
-
-def test_usage_and_oom_are_read(parent):
-    group = group_of(parent)
-    assert cgroup.usage(group) == cgroup.CgroupUsage(None, None)
-    assert not cgroup.oom_killed(group)
-    (group / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\n")
-    (group / "memory.peak").write_text("4096\n")
-    (group / "memory.events").write_text("low 0\nmax 12\noom 1\noom_kill 0\n")
-    assert cgroup.usage(group) == cgroup.CgroupUsage(1.5, 4096)
-    assert not cgroup.oom_killed(group)
-    (group / "memory.events").write_text("oom 1\noom_kill 2\n")
-    assert cgroup.oom_killed(group)
-
-
-def test_killing_and_removing(parent):
-    group = group_of(parent, "cgroup.kill")
-    cgroup.kill(group)
-    assert (group / "cgroup.kill").read_text() == "1"
-    assert not cgroup.remove(group)  # not empty, as when a process is left
-    (group / "cgroup.kill").unlink()
-    assert cgroup.remove(group)
-    assert cgroup.remove(group)
-    cgroup.kill(group)
 
 
 def test_written_counts_files_once_and_follows_no_link(tmp_path):

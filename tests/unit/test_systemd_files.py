@@ -93,7 +93,12 @@ def test_the_jobs_unit_holds_delegated_cgroups():
     start = one(unit, "Service.ExecStart")
     leaf, controllers, ready, sleep = (
         start.index(part)
-        for part in ("holder/cgroup.procs", "+cpu +memory +pids +io", "systemd-notify --ready", "exec sleep")
+        for part in (
+            "holder/cgroup.procs",
+            "for name in cpu cpuset io memory pids",
+            "systemd-notify --ready",
+            "exec sleep",
+        )
     )
     assert leaf < controllers < ready < sleep
     assert f"/sys/fs/cgroup/{SLICE}/%n" in start

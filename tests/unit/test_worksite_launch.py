@@ -32,7 +32,7 @@ def site(root, boot_id="this-boot"):
         processes,
         None,
         None,
-        isolation=(),
+        isolation=lambda _cgroup: (),
         boot_id=boot_id,
         clock=SystemClock(),
         dice=SystemDice(),
