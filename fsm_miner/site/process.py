@@ -251,15 +251,14 @@ class Processes:
         )
 
 
-<<<<<<< HEAD
 def _no_cgroups() -> NotNow:
     return NotNow(f"{JOBS_UNIT} holds no cgroups for jobs now: systemctl start {JOBS_UNIT}")
-=======
+
+
 def _late_breach(run: Watched, ended: Ended) -> Breach | None:
     """Say which limit a run that has ended broke since the last look, or because of which it failed."""
     breach = log_breach(run.files, run.limits)
     return breach if breach is not None or ended.exit_code == 0 else processes_breach(run.files, run.limits)
->>>>>>> fd25920 (Hold jobs to their limits by the kernel where it can, say where it can't, keep the evidence until it is written down)
 
 
 def _succeeded(launched: Launched, isolation: Sequence[str]) -> LaunchSucceeded:
