@@ -32,6 +32,7 @@ logrotate=/etc/logrotate.d/aitbc-miner
 user=games
 packages='bubblewrap logrotate python3-venv util-linux'
 venvs_kept=2
+cannot_start='the daemon does not start (systemd keeps trying; jobs go on): journalctl -u aitbc-miner -n 50'
 
 say() { printf 'install.sh: %s\n' "$*"; }
 die() {
@@ -198,9 +199,9 @@ start_or_restart() {
     elif systemctl is-active --quiet aitbc-miner.service; then
         say 'restarting the daemon; running jobs go on'
         # Never aitbc-miner-jobs.service: that would kill them.
-        systemctl restart aitbc-miner.service
+        systemctl restart aitbc-miner.service || die "$cannot_start"
     elif [ "$start" = yes ]; then
-        systemctl start aitbc-miner.service
+        systemctl start aitbc-miner.service || die "$cannot_start"
         say 'started; look with: systemctl status aitbc-miner; journalctl -u aitbc-miner -f'
     else
         say "edit $etc/config.yaml, then: systemctl start aitbc-miner"

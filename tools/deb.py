@@ -1,4 +1,4 @@
-"""Build the Debian package: `make deb`. One for Debian 12 and 13; why so, and where it puts things: docs/adr/0009.
+"""Build the Debian package: `make deb`. One for Debian 12 and 13; why so, and where it puts things: docs/adr/0010.
 
 The wheel comes from the checkout; its dependencies are those of requirements.lock, checked by their hashes. Nothing of
 the target system is needed, nor any rights: wheels for each release's Python are unpacked, not run.

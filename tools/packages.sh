@@ -45,6 +45,9 @@ if [ "${1:-}" = --tests ]; then
 	need systemd-analyze systemd
 	need mkfs.ext4 e2fsprogs
 	need losetup mount
+	need linux.uml user-mode-linux
+	need mmdebstrap mmdebstrap
+	need lintian lintian
 fi
 [ -n "$missing" ] || exit 0
 

@@ -116,11 +116,14 @@ class CliRunner(_Section):
 
 
 class PythonRunner(_Section):
-    """Trusted task modules. `venv` is by default the one that the daemon itself runs in."""
+    """Trusted task modules. `venv` is by default the one that the daemon itself runs in.
+
+    Its own folder, not a link to it: a task that runs through an upgrade goes on loading what it started with.
+    """
 
     enable: bool = True
     task_paths: Annotated[tuple[PathHere, ...], Many] = (Path("/usr/local/lib/aitbc/miner/tasks"),)
-    venv: PathHere = Field(default_factory=lambda: Path(sys.prefix))
+    venv: PathHere = Field(default_factory=lambda: Path(sys.prefix).resolve())
 
 
 class Runners(_Section):

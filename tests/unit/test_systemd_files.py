@@ -197,6 +197,7 @@ def test_nothing_is_set_that_breaks_the_sandbox_or_cuda_and_each_has_its_reason(
     comments = "\n".join(line for line in (SYSTEMD / DAEMON).read_text().splitlines() if line.startswith("#"))
     for name in (
         "RestrictNamespaces",
+        "RestrictSUIDSGID",
         "ProtectKernelTunables",
         "ProtectKernelLogs",
         "ProtectProc",
