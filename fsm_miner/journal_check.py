@@ -14,7 +14,7 @@ from fsm_miner.clock import Clock
 from fsm_miner.log_port import Log
 from fsm_miner.offload import offload
 from journal.port import ChainBroken, JournalError, StreamKey
-from journal.reader import open_reader
+from journal.reader import Damaged, in_the_way, open_reader
 from journal.record import ChainChecker
 from journal.sqlite import SqliteJournal
 from journal.suspicion import suspect
@@ -23,6 +23,7 @@ __all__ = ["JournalCheck", "check_whole"]
 
 _FIRST_AFTER_S = 3.0
 _EVERY_S = 24 * 3600.0
+_AGAIN_S = 60.0
 _SLICE_RECORDS = 64
 _PAUSE_S = 0.002
 
@@ -33,13 +34,14 @@ def check_whole(path: Path, stop: Event) -> str | None:
     Never holds the database for longer than a slice takes, but for the check of its structure.
 
     Raises:
+        Damaged: its structure is not sound, or it can't be looked at now.
         JournalError, OSError: it can't be opened.
 
     """
     with open_reader(path, live=True) as reader:
-        problem = reader.damage(chains=False)
+        reader.check_structure()
         key, seq, checker = StreamKey("", -1), 0, ChainChecker()
-        while problem is None and not stop.is_set():
+        while not stop.is_set():
             records = reader.after(key, seq, _SLICE_RECORDS)
             if not records:
                 break
@@ -52,7 +54,11 @@ def check_whole(path: Path, stop: Event) -> str | None:
                     return str(error)
             seq = records[-1].seq
             stop.wait(_PAUSE_S)
-    return problem
+    return None
+
+
+class _NotNow(Exception):
+    """The journal can't be looked at now, which says nothing of it."""
 
 
 class JournalCheck:
@@ -79,10 +85,14 @@ class JournalCheck:
         await self._clock.sleep(self._first_s)
         while True:
             # Twice, each with its own look: a file that was put back to its place meanwhile is no damage.
-            if await self._look() is not None and (problem := await self._look()) is not None:
-                await self._tell(problem, "the next start of the daemon salvages what holds; jobs go on")
-                return
-            await self._clock.sleep(_EVERY_S)
+            try:
+                if await self._look() is not None and (problem := await self._look()) is not None:
+                    await self._tell(problem, "the next start of the daemon salvages what holds; jobs go on")
+                    return
+            except _NotNow:
+                await self._clock.sleep(_AGAIN_S)
+            else:
+                await self._clock.sleep(_EVERY_S)
 
     async def watch(self) -> None:
         """Wait for an append that finds the database damaged, and begin anew: no append would succeed any more."""
@@ -97,8 +107,12 @@ class JournalCheck:
         stop = Event()
         try:
             return await offload(lambda: check_whole(self._journal.path, stop), stop=stop)
+        except Damaged as error:
+            if in_the_way(error):
+                raise _NotNow from error
+            return str(error)
         except (JournalError, OSError) as error:
-            return f"{self._journal.path}: {error}"
+            raise _NotNow from error  # who looks after the premises says so, and what to do
 
     async def _tell(self, problem: str, then: str) -> None:
         self.troubles = (f"the journal is damaged: {problem}: {then}",)

@@ -23,7 +23,7 @@ from fsm_miner.recovery import NONSENSE, Recovered, Telling, told
 from fsm_miner.sweeper import Finished
 from fsm_miner.upcasters import UPCASTERS
 from journal.port import ChainBroken, JournalError, JournalUnavailable, StreamKey
-from journal.reader import Damaged, Reader, open_reader
+from journal.reader import Damaged, Reader, in_the_way, open_reader
 from journal.retention import stamp
 from journal.salvage import Salvage, finish_swap, lend_index, salvage
 from journal.sqlite import SqliteJournal
@@ -127,7 +127,7 @@ def _look(path: Path, boot_id: str) -> _Look:
     """Read the journal as far as a start must; changes nothing.
 
     Raises:
-        ReadingDiffers, SchemaTooNew, OSError: as `take_over` says.
+        ReadingDiffers, SchemaTooNew, JournalUnavailable, OSError: as `take_over` says.
 
     """
     if not path.exists() or path.stat().st_size == 0:
@@ -148,6 +148,10 @@ def _look(path: Path, boot_id: str) -> _Look:
             damage = reader.damage(chains=False)
             survey(reader.by_stream(), found)
     except Damaged as error:
+        if in_the_way(error) and path.is_file():
+            raise JournalUnavailable(
+                f"{error}: can't be opened now: check who owns it, and who else has it open"
+            ) from error
         damage = damage or str(error)
     if damage is None and found.broken:
         damage = str(found.broken[0])

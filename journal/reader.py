@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from journal import queries as sql
 from journal.port import ChainBroken, JournalError, JournalUnavailable, Record, StreamKey
+from journal.queries import COLUMNS, INSERT
 from journal.record import ChainChecker, Head
-from journal.schema import FINAL_STATES, SchemaTooNew, schema_version
+from journal.schema import SchemaTooNew, schema_version
 from journal.upcast import Upcasters
 from journal.wal import holds_commit
 
@@ -24,32 +26,11 @@ __all__ = [
     "Ended",
     "Reader",
     "connect_reader",
+    "in_the_way",
     "open_reader",
     "to_record",
 ]
 
-COLUMNS = "job_id, attempt, seq, at_ns, boot_id, event, version, source, dest, data_json, prev, hash"
-_ALL = f"SELECT {COLUMNS} FROM records ORDER BY n"  # noqa: S608 - a constant
-_STREAM = f"SELECT {COLUMNS} FROM records WHERE job_id = ? AND attempt = ? ORDER BY seq"  # noqa: S608 - a constant
-_LAST = (
-    f"SELECT {COLUMNS} FROM records WHERE n IN "  # noqa: S608 - a constant
-    "(SELECT max(n) FROM records GROUP BY job_id, attempt HAVING max(at_ns) < ?) ORDER BY n"
-)
-INSERT = f"INSERT INTO records ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
-# The oldest first: by the place of each stream's first record.
-_STREAMS = "SELECT job_id, attempt FROM records WHERE seq = 1 ORDER BY n"
-# In the order of the key: the index has it, and a stream's rows lie near each other.
-_BY_STREAM = f"SELECT {COLUMNS} FROM records ORDER BY job_id, attempt, seq"  # noqa: S608 - a constant
-_AFTER = (
-    f"SELECT {COLUMNS} FROM records WHERE (job_id, attempt, seq) > (?, ?, ?) "  # noqa: S608 - a constant
-    "ORDER BY job_id, attempt, seq LIMIT ?"
-)
-# Each is answered by its partial index alone (schema 2). Their order is that of the key.
-_FIRST = "SELECT job_id, attempt FROM records INDEXED BY records_first WHERE seq = 1"
-_FINAL = (
-    "SELECT job_id, attempt, dest, at_ns FROM records INDEXED BY records_final "  # noqa: S608 - a constant
-    f"WHERE dest IN ({', '.join(repr(state) for state in FINAL_STATES)})"
-)
 _GLIMPSES_MAX = 1000
 _ROWS_AT_ONCE = 512
 # SQLite quotes a rotten schema in its message, and the driver fails to decode that.
@@ -128,6 +109,17 @@ def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
         raise Damaged(f"{path}: {error}") from error
 
 
+def in_the_way(error: Damaged) -> bool:
+    """Return whether it is not the database: no descriptor or memory left, or somebody else has it for the moment."""
+    code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
+    return code in {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+
+
 class Ended(NamedTuple):
     """A stream that is over: its last record's `dest`, and when (UTC, ns) that was written."""
 
@@ -169,18 +161,18 @@ class Reader:
         """
         checker = ChainChecker()
         found: list[Record] = []
-        for record in self._query(_STREAM, key):
+        for record in self._query(sql.STREAM, key):
             checker.check(record)
             found.append(self._upcasters.record(record))
         return found
 
     def by_stream(self) -> Iterator[Record]:
         """Iterate over all records as stored, stream by stream; neither verified nor upcast."""
-        return self._query(_BY_STREAM)
+        return self._query(sql.BY_STREAM)
 
     def after(self, key: StreamKey, seq: int, count: int) -> list[Record]:
         """Return as stored, in the same order, the `count` records after that one: one short look at the database."""
-        return list(self._query(_AFTER, (*key, seq, count)))
+        return list(self._query(sql.AFTER, (*key, seq, count)))
 
     def notes(self) -> dict[str, str]:
         """Return what the program that last took the journal over has noted; {} before schema 2."""
@@ -190,10 +182,10 @@ class Reader:
         """Return the streams that are over, and the keys of the others. Reads two indexes only, and needs schema 2."""
         final = [
             Ended(StreamKey(job_id, attempt), dest, at_ns)
-            for job_id, attempt, dest, at_ns in self._rows(_FINAL)
+            for job_id, attempt, dest, at_ns in self._rows(sql.FINAL)
         ]
         over = {one.key for one in final}
-        return final, [key for row in self._rows(_FIRST) if (key := StreamKey(*row)) not in over]
+        return final, [key for row in self._rows(sql.FIRST) if (key := StreamKey(*row)) not in over]
 
     def interrupt(self) -> None:
         """Let a query that runs in another thread end at once, as Damaged."""
@@ -201,11 +193,11 @@ class Reader:
 
     def stored(self, key: StreamKey) -> list[Record]:
         """Return the stream as stored: neither verified nor upcast."""
-        return list(self._query(_STREAM, key))
+        return list(self._query(sql.STREAM, key))
 
     def streams(self) -> list[StreamKey]:
         """Return the keys of all streams, oldest first."""
-        return [StreamKey(*row) for row in self._rows(_STREAMS)]
+        return [StreamKey(*row) for row in self._rows(sql.STREAMS)]
 
     def records(self) -> Iterator[Record]:
         """Iterate over all records in the order of commit, each verified as stored, then upcast.
@@ -213,7 +205,7 @@ class Reader:
         What was committed when the iteration began is seen, nothing later. Raises as `read` does.
         """
         check, upcast = ChainChecker().check, self._upcasters.record
-        for record in self._query(_ALL):
+        for record in self._query(sql.ALL):
             check(record)
             yield upcast(record)
 
@@ -225,32 +217,38 @@ class Reader:
             Damaged: SQLite's integrity_check has found something.
 
         """
-        self._check("integrity_check")
+        self.check_structure()
         checker = ChainChecker()
-        for record in self._query(_ALL):
+        for record in self._query(sql.ALL):
             checker.check(record)
         return checker.heads()
 
     def damage(self, *, chains: bool) -> str | None:
         """Say what is wrong, None if nothing is: SQLite's integrity_check, then, with `chains`, every record's hash."""
         try:
-            self._check("integrity_check")
+            self.check_structure()
             if chains:
                 check = ChainChecker().check
-                for record in self._query(_ALL):
+                for record in self._query(sql.ALL):
                     check(record)
         except (Damaged, ChainBroken) as error:
             return str(error)
         return None
 
-    def _check(self, pragma: str) -> None:
-        problems = [str(row[0]) for row in self._rows(f"PRAGMA {pragma}(10)")]
+    def check_structure(self) -> None:
+        """Run SQLite's integrity_check.
+
+        Raises:
+            Damaged: it has found something, or could not be run; `in_the_way` tells which.
+
+        """
+        problems = [str(row[0]) for row in self._rows("PRAGMA integrity_check(10)")]
         if problems != ["ok"]:
             raise Damaged(f"{self._path}: {'; '.join(problems)}")
 
     def expired(self, before_ns: int) -> list[Record]:
         """Return the last record, upcast, of each stream that got none at or after `before_ns`; oldest first."""
-        return [self._upcasters.record(record) for record in self._query(_LAST, (before_ns,))]
+        return [self._upcasters.record(record) for record in self._query(sql.LAST, (before_ns,))]
 
     def _query(self, query: str, values: Iterable[Any] = ()) -> Iterator[Record]:
         for row in self._rows(query, values):

@@ -8,8 +8,10 @@ import pytest
 
 from fsm_miner.journal_check import JournalCheck, check_whole
 from journal import Entry, SqliteJournal, StreamKey
+from journal.reader import Damaged
 from journal.suspicion import clear_suspicion, is_suspect
 from tests.support.cli_journal import alive, denied, rot, succeeded, write_journal
+from tests.support.descriptors import no_descriptors
 
 
 class Log:
@@ -89,7 +91,32 @@ def test_a_broken_structure_is_found(path):
     data = path.read_bytes()
     # An index that has lost what it should point to.
     path.write_bytes(data.replace(b"j-1", b"j-0", 1))
-    assert check_whole(path, Event()) is not None
+    with pytest.raises(Damaged, match="records_"):
+        check_whole(path, Event())
+    check, _, log, _ = checked(path)
+    assert [event for event, _ in log.heard] == ["journal_damaged"]
+    assert "records_" in check.troubles[0]
+
+
+def test_no_descriptor_left_is_no_damage(path):
+    log, clock = Log(), Clock(1)
+
+    async def main():
+        journal = SqliteJournal(path, boot_id="b", now_ns=count(10**18).__next__)
+        check = JournalCheck(journal, lambda: None, fresh=False, clock=clock, log=log)
+        await asyncio.to_thread(lambda: None)  # so that a thread is there
+        with no_descriptors():
+            task = asyncio.create_task(check.run())
+            await clock.stands.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await journal.close()
+        return check
+
+    check = asyncio.run(main())
+    assert (check.troubles, log.heard) == ((), [])
+    assert clock.slept == [3.0, 60.0]
+    assert not is_suspect(path)
 
 
 def test_it_stops_when_it_is_asked_to(path):

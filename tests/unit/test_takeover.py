@@ -3,6 +3,8 @@
 import asyncio
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -19,9 +21,25 @@ from journal.schema import connect_writer, note
 from journal.suspicion import is_suspect, suspect
 from journal.writer import _row
 from states.events import to_data
-from tests.support.cli_journal import alive, denied, offered, rot, succeeded, write_journal
+from tests.support.cli_journal import (
+    alive,
+    denied,
+    environment,
+    offered,
+    rot,
+    succeeded,
+    without_rights,
+    write_journal,
+)
 
 OLD = Path(__file__).parents[1] / "golden" / "0.1.0-schema-1" / "journal.db"
+TAKE = """
+import sys
+from pathlib import Path
+from fsm_miner.takeover import take_over
+
+take_over(Path(sys.argv[1]), boot_id="boot-1", now_ns=lambda: 1, log=None)
+"""
 NONSENSE = StreamKey("j-odd", 1)
 
 
@@ -236,6 +254,23 @@ def test_a_salvage_that_was_interrupted_is_finished_and_told(path, tmp_path):
 def test_a_folder_that_is_not_there_is_said(tmp_path):
     with pytest.raises(JournalUnavailable, match="check the folder"):
         take(tmp_path / "none" / "journal.db")
+
+
+def test_what_can_not_be_opened_now_is_no_damage(path, tmp_path):
+    take(path)
+    before = files(tmp_path)
+    path.chmod(0)  # as after a start by root, for a user who is not
+    done = subprocess.run(
+        [*without_rights(), sys.executable, "-c", TAKE, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert "JournalUnavailable" in done.stderr, done.stderr
+    assert "can't be opened now: check who owns it" in done.stderr
+    path.chmod(0o600)
+    assert files(tmp_path) == before
 
 
 def test_a_log_without_its_index_is_read(path):

@@ -14,7 +14,8 @@ import pytest
 
 from journal import Entry, SqliteJournal, StreamKey, open_reader
 from journal.creation import create
-from journal.reader import _FINAL, _FIRST
+from journal.queries import FINAL as FINAL_QUERY
+from journal.queries import FIRST as FIRST_QUERY
 from journal.schema import FINAL_STATES, NEWEST, connect_writer, migrate, note, schema_version
 from states.table import FINAL
 
@@ -142,7 +143,9 @@ def test_ends_are_found_by_their_indexes_alone(tmp_path):
     create(path, 1)
     with open_reader(path) as reader, closing(sqlite3.connect(path)) as conn:
         over, open_keys = reader.ends()
-        plans = [conn.execute(f"EXPLAIN QUERY PLAN {query}").fetchall() for query in (_FIRST, _FINAL)]
+        plans = [
+            conn.execute(f"EXPLAIN QUERY PLAN {query}").fetchall() for query in (FIRST_QUERY, FINAL_QUERY)
+        ]
         assert all("COVERING INDEX" in plan[0][-1] for plan in plans), plans
         assert sorted([one.key for one in over] + open_keys) == sorted(reader.streams())
         for key in open_keys:
