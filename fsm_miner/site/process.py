@@ -8,36 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from fsm_miner.clock import Clock, Dice
-from fsm_miner.log_tail import last_line, parse_progress, read_tail
+from fsm_miner.log_tail import parse_progress, read_tail
 from fsm_miner.site.cgroups import JOBS_UNIT
+from fsm_miner.site.endings import late_breach, read_end
 from fsm_miner.worksite import NotNow, Tell
 from runners import cgroup as cgroups
-from runners.cgroup_counts import Oom, oom
 from runners.host import HostTools
 from runners.launch import Launched, launch
 from runners.launch import LaunchFailed as RunLaunchFailed
-from runners.lock import AlreadyStarted, Identity, LockState, identity, look
+from runners.lock import AlreadyStarted, Identity, identity
 from runners.reserve import DiskReserve
 from runners.run import Limits, RunFiles, RunSpec
 from runners.series import UsageSeries
 from runners.shortage import is_shortage, refused_by_disk
 from runners.status import read_status
 from runners.stop import StopOutcome, end_nameless, end_strays, stop
-from runners.verdict import (
-    Exited,
-    Lost,
-    OutOfMemory,
-    SandboxFailed,
-    Signalled,
-    TimedOut,
-    chain_failure,
-    verdict,
-)
 from runners.wait import Alive, Ended, NotStarted, observe, wait_end
-from runners.watch import Breach, BreachKind, UsageMeter, log_breach, monitor, processes_breach
+from runners.watch import Breach, BreachKind, UsageMeter, monitor
 from states.codes import ErrorCode, Failure
 from states.job import Job
-from states.stimuli import How, LaunchFailed, LaunchSucceeded, LimitHit, ProcessFound, ProcessGone
+from states.stimuli import LaunchFailed, LaunchSucceeded, LimitHit, ProcessFound, ProcessGone
 
 __all__ = ["Processes", "Watched"]
 
@@ -52,7 +42,6 @@ _CODES = {
 _QUIET_S = 0.05  # most short commands are over before anybody needs to look at their limits
 _TELL_FIRST_S = 0.5
 _TELL_EVERY_S = 1.0
-_LINE_CHARS_MAX = 300
 
 
 @dataclass(slots=True)
@@ -170,7 +159,7 @@ class Processes:
             await end_nameless(run.files, known.lock)  # known from its files alone, it was taken for dead
             await end_strays(run.files)
             known.child = None  # reaped: its number may be another's by now
-            if job.limit is None and isinstance(breach := _late_breach(run, ended), Breach):
+            if job.limit is None and isinstance(breach := late_breach(run.files, run.limits, ended), Breach):
                 return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
             return self._gone(job, run, ended)
         finally:
@@ -220,34 +209,23 @@ class Processes:
         self._reserve.forget(str(run.files.lock))
         known = self._known.setdefault(run.name, _Known())
         known.meter.note_cgroup(run.files)
-        killed = Oom.NONE if run.files.cgroup is None else oom(run.files.cgroup)
-        failure = None
-        if ended.exit_code is None:
-            failure = chain_failure(run.files, read_status(run.files.status).launched)
-        found = verdict(
-            ended.exit_code,
-            oom_killed=killed is Oom.OWN,
+        end = read_end(
+            run.files,
+            ended,
+            run.log_tail,
             same_boot=job.intent.boot_id == self._boot_id,
             elapsed_s=(self._clock.boot_ns() - job.launch.started_boot_ns) / 1e9,
             time_limit_s=job.intent.time_limit_s,
-            failure=failure,
         )
-        how, exit_code, signal, detail = _reading(found)
-        if how in {How.EXITED, How.SIGNALLED} and exit_code != 0:
-            detail = _last_line(run.log_tail(run.files.log))
-        if how is How.LOST and look(run.files.lock) is LockState.ABSENT:
-            detail = f"its folder {run.files.work.parent} was removed while it ran"
-        if how in {How.LOST, How.SIGNALLED} and killed is Oom.OUTSIDE:
-            detail = f"the kernel killed it for want of memory, and the limit was {killed.value}"
         return ProcessGone(
-            how=how,
-            exit_code=exit_code,
-            signal=signal,
+            how=end.how,
+            exit_code=end.exit_code,
+            signal=end.signal,
             finished_ns=self._clock.now_ns(),
             now_ns=self._clock.now_ns(),
             chance=self._dice.roll(),
             usage=known.meter.usage.to_json(),
-            detail=detail,
+            detail=end.detail,
         )
 
 
@@ -255,37 +233,8 @@ def _no_cgroups() -> NotNow:
     return NotNow(f"{JOBS_UNIT} holds no cgroups for jobs now: systemctl start {JOBS_UNIT}")
 
 
-def _late_breach(run: Watched, ended: Ended) -> Breach | None:
-    """Say which limit a run that has ended broke since the last look, or because of which it failed."""
-    breach = log_breach(run.files, run.limits)
-    return breach if breach is not None or ended.exit_code == 0 else processes_breach(run.files, run.limits)
-
-
 def _succeeded(launched: Launched, isolation: Sequence[str]) -> LaunchSucceeded:
     return LaunchSucceeded(launched.pid, launched.started_ns, launched.started_boottime_ns, tuple(isolation))
-
-
-def _reading(
-    found: Exited | Signalled | TimedOut | OutOfMemory | SandboxFailed | Lost,
-) -> tuple[How, int | None, int | None, str]:
-    match found:
-        case Exited(code):
-            return How.EXITED, code, None, ""
-        case Signalled(number):
-            return How.SIGNALLED, None, number, ""
-        case TimedOut():
-            return How.TIMED_OUT, None, None, "no daemon was there; the sandbox's own timer ended it"
-        case OutOfMemory():
-            return How.OUT_OF_MEMORY, None, None, "killed by the kernel"
-        case SandboxFailed(message):
-            return How.SANDBOX_FAILED, None, None, message
-        case Lost():
-            return How.LOST, None, None, ""
-
-
-def _last_line(tail: str) -> str:
-    line = last_line(tail, _LINE_CHARS_MAX)
-    return f"its last line: {line}" if line else ""
 
 
 async def _tell(run: Watched, tell: Tell) -> None:

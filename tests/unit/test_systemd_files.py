@@ -64,6 +64,16 @@ def test_both_units_share_a_slice_that_is_not_nested():
     assert "-" not in SLICE
 
 
+def test_the_slice_weighs_what_the_daemons_niceness_does():
+    slice_unit, daemon = directives(SLICE), directives(DAEMON)
+    # sched(7) has no table of weights, cpu.weight.nice does: 1024 at 0, a tenth less for each step (1.25 to the power).
+    nice = int(one(daemon, "Service.Nice"))
+    assert one(slice_unit, "Slice.CPUWeight") == str(round(100 / 1.25**nice))
+    assert one(slice_unit, "Slice.IOWeight") == str(
+        (8 - int(one(daemon, "Service.IOSchedulingPriority"))) * 25
+    )
+
+
 def test_both_units_have_the_same_user():
     assert one(directives(DAEMON), "Service.User") == one(directives(JOBS_UNIT), "Service.User") == "games"
 
