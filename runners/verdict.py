@@ -1,7 +1,9 @@
 """What a run's end means: a pure reading of what was found."""
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from runners.run import RunFiles
 from runners.status import LaunchFacts
@@ -103,4 +105,13 @@ def chain_failure(files: RunFiles, facts: LaunchFacts | None) -> str | None:
             found = _COMPLAINT.match(log.read(_MESSAGE_BYTES_MAX))
     except FileNotFoundError:
         return None
-    return found[0].decode(errors="replace") if found else None
+    if found is None or (files.cgroup is not None and _taken_away(files.cgroup, found[0])):
+        return None
+    return found[0].decode(errors="replace")
+
+
+def _taken_away(cgroup: Path, complaint: bytes) -> bool:
+    """Tell whether the run's cgroup went as it was to be entered: its unit was stopped, and takes every run along."""
+    return os.fsencode(cgroup) in complaint and complaint.endswith(
+        (b"nonexistent", b"No such file or directory")
+    )

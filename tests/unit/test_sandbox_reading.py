@@ -1,5 +1,7 @@
 import os
 
+from pathlib import Path
+
 import pytest
 
 from runners.lock import AlreadyStarted, LockState, create_locked, look
@@ -128,6 +130,14 @@ def test_only_what_the_chain_says_first_is_its_failure(tmp_path, log, found):
     files = RunFiles(tmp_path, tmp_path, path, tmp_path, tmp_path)
     offset = len(b"bwrap: of an earlier run\n") if b"earlier" in log else 4
     assert chain_failure(files, LaunchFacts(1, 2, "b", offset)) == found
+
+
+@pytest.mark.parametrize(("why", "lost"), [("Directory nonexistent", True), ("Permission denied", False)])
+def test_a_cgroup_that_was_taken_away_as_it_was_entered_is_no_fault_of_the_sandbox(tmp_path, why, lost):
+    log, cgroup = tmp_path / "exec.log", Path("/sys/fs/cgroup/jobs.service/j-1.run-1")
+    log.write_text(f"sh: 1: cannot create {cgroup}/cgroup.procs: {why}\n")
+    files = RunFiles(tmp_path, tmp_path, log, tmp_path, tmp_path, cgroup)
+    assert (chain_failure(files, LaunchFacts(1, 2, "b", 0)) is None) is lost
 
 
 def test_no_log_and_no_launch_are_no_failure(tmp_path):
