@@ -71,7 +71,7 @@ def _judged(parent: Path, root: Path) -> Found:
     if not (root / "cgroup.controllers").exists():
         return None, _no_hierarchy()
     if not parent.is_dir():
-        return None, f"{JOBS_UNIT} does not run beside this daemon; the watchdog enforces the limits"
+        return None, f"{JOBS_UNIT} does not run in {parent.parent}; the watchdog enforces the limits"
     problem = problem_with(parent)
     return (None, problem) if problem is not None else (parent, None)
 
@@ -130,14 +130,14 @@ class RunCgroups:
 
         `known` are the streams of the journal, `live` the names of runs whose end is not in it. Another daemon's
         cgroups, and those of jobs whose records are lost, are nobody's to remove; odd is also one that is over
-        and has a process in it, at two sweeps in a row.
+        and has a process in it, at two sweeps in a row, or can't be removed.
         """
         removed: list[str] = []
         odd: set[str] = set()
         for group in groups:
             if group.name in live:
                 continue
-            if key_of_folder(group.name.rpartition(".run-")[0]) in known and remove(group):
+            if key_of_folder(group.name.rpartition(".run-")[0]) in known and _removed(group):
                 removed.append(group.name)
             else:
                 odd.add(group.name)
@@ -145,3 +145,10 @@ class RunCgroups:
         self._reported = (self._reported | set(new)) & odd
         self._strangers = odd
         return removed, new
+
+
+def _removed(group: Path) -> bool:
+    try:
+        return remove(group)
+    except OSError:
+        return False  # another user's: it is told as odd, and the others are swept all the same

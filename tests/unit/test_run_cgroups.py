@@ -56,7 +56,7 @@ def test_the_place_is_beside_the_daemons_own(root, parent):
     ("text", "reason"),
     [
         ("4:memory:/\n", "no unified cgroup v2 hierarchy"),
-        ("0::/user.slice/session-1.scope\n", f"{JOBS_UNIT} does not run beside this daemon"),
+        ("0::/user.slice/session-1.scope\n", f"{JOBS_UNIT} does not run in "),
     ],
 )
 def test_why_there_is_none_is_said(root, text, reason):
@@ -227,6 +227,15 @@ def test_the_sweep_takes_what_is_over_and_nothing_else(parent):
     assert (parent / "holder").exists()
     (parent / "stuck.run-1" / "alive").unlink()
     assert sweep()[0] == ["stuck.run-1"]
+
+
+def test_one_that_cannot_be_removed_spoils_no_sweep(parent):
+    cgroups = RunCgroups(None, lambda: (parent, None))
+    (parent / "over.run-1").mkdir()
+    (parent / "over.run-2").touch()  # no folder: rmdir(2) refuses it
+    groups = [parent / "over.run-2", parent / "over.run-1"]
+    assert cgroups.sweep(groups, {StreamKey("over", 1)}, ()) == (["over.run-1"], [])
+    assert cgroups.sweep(groups, {StreamKey("over", 1)}, ()) == (["over.run-1"], ["over.run-2"])
 
 
 def test_without_a_place_there_is_nothing_to_sweep():
