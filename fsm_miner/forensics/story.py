@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from enum import Enum
 from typing import Any, cast
 
+from fsm_miner.upcasters import UPCASTERS
 from journal.port import ChainBroken, JournalError, Record, StreamKey
 from journal.record import ChainChecker
 from journal.upcast import Upcasters
@@ -76,7 +77,7 @@ class Story:
 def read_story(
     key: StreamKey,
     records: Iterable[Record],
-    upcasters: Upcasters | None = None,
+    upcasters: Upcasters = UPCASTERS,
     *,
     redacted: frozenset[int] = frozenset(),
 ) -> Story:
@@ -97,13 +98,13 @@ class StoryReader:
     """Reads a stream's story record by record, as they come. `broken` and `trouble` are as in the story."""
 
     def __init__(
-        self, key: StreamKey, upcasters: Upcasters | None = None, *, redacted: frozenset[int] = frozenset()
+        self, key: StreamKey, upcasters: Upcasters = UPCASTERS, *, redacted: frozenset[int] = frozenset()
     ) -> None:
         self.broken: ChainBroken | None = None
         self.trouble: list[str] = []
         self._key = key
         self._redacted = redacted
-        self._upcast = (upcasters or Upcasters()).record
+        self._upcast = upcasters.record
         self._checker = ChainChecker()
         self._steps: list[Step] = []
         self._job: Job | None = NEW
