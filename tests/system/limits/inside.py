@@ -184,16 +184,6 @@ class Cases:
         run.gone()
         return {"verdict": repr(end)}
 
-    def a_fork_bomb_is_bounded_and_ended(self) -> dict[str, Any]:
-        run = self.run("bomb", "echo up; b() { b | b & }; b; while :; do b; sleep 0.1; done", processes=30)
-        breach, meter = run.watch()
-        assert breach is not None
-        assert breach.kind is BreachKind.PROCESSES, breach
-        assert run.stop() in {StopOutcome.KILLED, StopOutcome.NOT_RUNNING}
-        assert int(read(run.group, "pids.peak")) <= 30
-        run.gone()
-        return {"message": breach.message, "usage": meter.usage.to_json()}
-
     def the_quota_holds_back(self) -> dict[str, Any]:
         spin = "while :; do :; done"
         run = self.run("spin", f"{spin} & {spin}", cpu_threads=1)
@@ -293,6 +283,16 @@ class Cases:
         finally:
             rig.close()
         return {"error": body["error_msg"], "usage": ended["usage"], "isolation": health["isolation"]}
+
+    def a_fork_bomb_is_bounded_and_ended(self) -> dict[str, Any]:
+        run = self.run("bomb", "echo up; b() { b | b & }; b; while :; do b; sleep 0.1; done", processes=30)
+        breach, meter = run.watch()
+        assert breach is not None
+        assert breach.kind is BreachKind.PROCESSES, breach
+        assert run.stop() in {StopOutcome.KILLED, StopOutcome.NOT_RUNNING}
+        assert int(read(run.group, "pids.peak")) <= 30
+        run.gone()
+        return {"message": breach.message, "usage": meter.usage.to_json()}
 
 
 def enable(group: Path) -> None:
