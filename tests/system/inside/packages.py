@@ -1,0 +1,118 @@
+"""The package comes, is upgraded, and goes."""
+
+import grp
+import pwd
+import re
+from pathlib import Path
+from typing import Any
+
+from world import (
+    CONFIG,
+    DAEMON,
+    ETC,
+    JOBS_UNIT,
+    SH_RULE,
+    TOKEN,
+    World,
+    health,
+    listing,
+    run,
+    shown,
+    vital,
+)
+
+# Where a package may leave something.
+_WHERE = ("/etc", "/usr", "/opt", "/srv", "/var/lib", "/var/log", "/var/spool", "/home", "/root")
+# What the system itself writes while it works, and dpkg's own books.
+_OTHERS = re.compile(
+    r"^/var/lib/(dpkg|systemd|private|coordinator|logrotate|dbus)(/|$)|^/var/log/(journal|private|dpkg\.log|"
+    r"[bw]tmp|lastlog|alternatives)|^/etc/(\.pwd\.lock|resolv|machine-id|[a-z]*-$|mtab|ld\.so\.cache)|__pycache__"
+)
+
+
+def _there() -> set[str]:
+    return {path for path in listing(*_WHERE) if not _OTHERS.search(path)}
+
+
+@vital
+def install(world: World) -> dict[str, Any]:
+    """Install it on a system that never had it, and that has lost its user."""
+    # Some hardening guides have it removed.
+    for name in ("passwd", "group", "shadow", "gshadow"):
+        run("sed", "-i", "/^games:/d", f"/etc/{name}")
+    world.kept["before"] = sorted(_there())
+    printed = run("dpkg", "-i", "/host/first.deb", timeout_s=400)
+    assert "put the bootstrap token into" in printed, printed
+    assert shown(DAEMON, "UnitFileState") == "enabled"
+    assert shown(DAEMON, "ActiveState") == "inactive", "there is no token yet"
+    user = pwd.getpwnam("games")
+    assert (user.pw_uid, grp.getgrgid(user.pw_gid).gr_name) == (5, "games"), user
+    for folder, owner, mode in (
+        ("/etc/aitbc/miner", "root:games", 0o750),
+        ("/var/lib/aitbc/miner/jobs", "games:games", 0o750),
+        ("/var/log/aitbc/miner", "games:games", 0o750),
+        ("/usr/local/lib/aitbc/miner/tasks", "root:root", 0o755),
+    ):
+        found = Path(folder)
+        assert f"{found.owner()}:{found.group()}" == owner, folder
+        assert found.stat().st_mode & 0o777 == mode, folder
+    assert run("dpkg", "--verify", "fsm-miner") == ""
+    assert "Usage" in run("fsm-miner", "--help")
+    return {"systemd": run("systemctl", "--version").split()[1]}
+
+
+def security_figures(world: World) -> dict[str, Any]:
+    """See what systemd thinks of the units."""
+    verified = run("systemd-analyze", "verify", "--man=no", DAEMON, JOBS_UNIT)
+    assert "aitbc" not in verified, verified
+    figures = {}
+    for unit in (DAEMON, JOBS_UNIT):
+        last = run("systemd-analyze", "security", "--no-pager", unit).strip().splitlines()[-1]
+        figures[unit] = float(re.search(r": ([0-9.]+) ", last)[1])
+    return {"exposure": figures}
+
+
+@vital
+def configure(world: World) -> dict[str, Any]:
+    """Configure and start it; the status line and the health page tell how it is."""
+    (ETC / "config.yaml").write_text(CONFIG)
+    (ETC / "token").touch(mode=0o600)
+    (ETC / "token").write_text(TOKEN + "\n")
+    (ETC / "allowlist.d" / "sh.yaml").write_text(SH_RULE)
+    world.start_coordinator()
+    run("systemctl", "start", DAEMON)
+    world.registered()
+    isolation = health()["isolation"]
+    assert "cgroup-v2" in isolation, isolation
+    status = world.status("registered; 0 running, 0 waiting")
+    for unit in (DAEMON, JOBS_UNIT):
+        assert TOKEN not in run("systemctl", "show", unit)
+    return {"isolation": isolation, "status": status}
+
+
+def remove(world: World) -> dict[str, Any]:
+    """Remove it while a job runs: program and units go, jobs end; what is the administrator's stays."""
+    job_id = world.submit("touch started; sleep 300")
+    world.running(job_id)
+    run("dpkg", "--remove", "fsm-miner")
+    for unit in (DAEMON, JOBS_UNIT):
+        assert shown(unit, "LoadState") == "not-found", unit
+    uid = pwd.getpwnam("games").pw_uid
+    assert [path.name for path in Path("/proc").glob("[0-9]*") if path.stat().st_uid == uid] == []
+    left = sorted(_there() - set(world.kept["before"]))
+    own = Path("/usr/local/lib/aitbc/miner/tasks/late.py")
+    kept = {str(path) for path in (own, *own.parents[:3])}
+    left = [path for path in left if not path.startswith(("/etc/", "/var/lib/aitbc", "/var/log/aitbc"))]
+    assert set(left) == kept, left
+    own.unlink()
+    assert (ETC / "config.yaml").read_text() == CONFIG
+    assert Path("/var/lib/aitbc/miner/journal.db").exists()
+    return {}
+
+
+def purge(world: World) -> dict[str, Any]:
+    """Purge it: nothing is left but the user."""
+    run("dpkg", "--purge", "fsm-miner")
+    left = sorted(_there() - set(world.kept["before"]))
+    assert left == [], left
+    return {}

@@ -1,0 +1,51 @@
+"""The package on Debian 12 and 13, under the real kernel, cgroup v2 and systemd: what inside/scenarios.py plays.
+
+How it works, how to look into a failure, and what it costs: docs/system-tests.md.
+"""
+
+import ast
+import json
+
+import pytest
+
+from tests.system.images import INSIDE, RELEASES
+
+
+def _scenarios():
+    tree = ast.parse((INSIDE / "scenarios.py").read_text())
+    (played,) = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ALL"
+    ]
+    return [name.id for name in played.elts]
+
+
+SCENARIOS = _scenarios()
+
+
+# The first test waits for the machines, and the disks are made before if there are none.
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("release", [release.name for release in RELEASES])
+def test_scenario(machines, release, scenario):
+    machine = machines[release]
+    result = machine.results().get(scenario)
+    assert result is not None, f"{scenario} was not reached\n{machine.story()}"
+    print(json.dumps(result["facts"], indent=1))
+    assert result["ok"], f"{release}: {scenario}:\n{result['problem']}"
+
+
+@pytest.mark.timeout(1200)
+def test_nothing_of_the_machines_is_left(machines):
+    for machine in machines.values():
+        assert machine.process.returncode == 0, machine.story()
+        assert machine.left() == []
+
+
+@pytest.mark.timeout(1200)
+def test_the_figures_are_those_of_the_documents(machines):
+    for machine in machines.values():
+        exposure = machine.results()["security_figures"]["facts"]["exposure"]
+        assert exposure["aitbc-miner.service"] <= 4.5, exposure
+        assert exposure["aitbc-miner-jobs.service"] <= 2.0, exposure

@@ -1,0 +1,79 @@
+"""The Debian package's parts agree with what they are made from; that it works is tried in tests/system."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fsm_miner.config import parse_config
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "packaging" / "deb"
+SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+
+
+@pytest.fixture(scope="module")
+def deb():
+    found = importlib.util.spec_from_file_location("deb", ROOT / "tools" / "deb.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_shipped_configuration_is_valid_and_points_at_the_packages_places(deb, tmp_path):
+    text = deb.configuration((ROOT / "config" / "config.yaml").read_text())
+    config = parse_config(text, "config.yaml", tmp_path)
+    assert str(config.coordinator.auth_token) == "credential:miner-auth"
+    assert [str(path) for path in config.runners.python.task_paths] == [
+        "/usr/local/lib/aitbc/miner/tasks",
+        "/usr/lib/aitbc/miner/tasks",
+    ]
+
+
+def test_a_configuration_that_lost_its_marks_is_refused(deb):
+    with pytest.raises(deb.BuildError, match="auth_token"):
+        deb.configuration("coordinator: {}\n")
+
+
+def test_everything_in_etc_is_a_conffile():
+    rules = {f"/etc/aitbc/miner/allowlist.d/{path.name}" for path in (ROOT / "allowlist.d").glob("*.yaml")}
+    named = set((TEMPLATES / "conffiles").read_text().split())
+    assert named == rules | {"/etc/aitbc/miner/config.yaml", "/etc/logrotate.d/aitbc-miner"}
+
+
+def test_libraries_that_differ_between_the_pythons_are_refused(deb, tmp_path):
+    for python, text in (("3.11", "a = 1\n"), ("3.13", "a = 2\n")):
+        (tmp_path / python / "library").mkdir(parents=True)
+        (tmp_path / python / "library" / "module.py").write_text(text)
+    deb._merge(tmp_path / "3.11", tmp_path / "both")
+    with pytest.raises(deb.BuildError, match=r"library/module\.py"):
+        deb._merge(tmp_path / "3.13", tmp_path / "both")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_script_touches_the_unit_that_holds_the_jobs_except_to_remove_all(name):
+    calls = [line.strip() for line in (TEMPLATES / name).read_text().splitlines() if "deb-systemd" in line]
+    assert not [line for line in calls if "restart" in line and "jobs" in line]
+    if name != "prerm":
+        assert "aitbc-miner-jobs" not in " ".join(calls)
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, "fsm-miner.sh"])
+def test_shellcheck_finds_nothing_in_the_packages_scripts(name):
+    if shutil.which("shellcheck") is None:
+        assert os.environ.get("CI") != "true", "shellcheck is missing; CI must have it"
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run(["shellcheck", str(TEMPLATES / name)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_that_is_called_for_nothing_of_its_own_does_nothing(name):
+    """Dpkg calls each for more than one reason; an unknown one is left alone, without a word."""
+    done = subprocess.run(
+        ["/bin/sh", str(TEMPLATES / name), "some-later-reason"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
