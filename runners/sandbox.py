@@ -29,6 +29,7 @@ __all__ = [
     "STATUS_FD",
     "Assembly",
     "assemble",
+    "backstop_s",
 ]
 
 # The descriptors that the launcher hands over, besides 0, 1 and 2.
@@ -136,9 +137,13 @@ def _chain(spec: RunSpec, host: HostTools, cgroup: Path | None) -> Iterator[str]
     if limits.io_class == "best-effort":
         yield from ("-n", str(limits.io_level))
     yield from (host.prlimit, *_rlimits(limits, spec.gpu, cgroup, host.processes_max), "--")
-    # The backstop for a dead daemon: later than the daemon's own TERM, grace and KILL.
-    seconds = limits.time_s + limits.grace_s + 2
+    seconds = backstop_s(limits.time_s, limits.grace_s)
     yield from (host.timeout, "--signal=KILL", f"{seconds:.3f}s")
+
+
+def backstop_s(time_s: float, grace_s: float) -> float:
+    """Return after how many seconds a run is killed without a daemon: later than its own TERM, grace and KILL."""
+    return time_s + grace_s + 2
 
 
 def _rlimits(limits: Limits, gpu: bool, cgroup: Path | None, processes_max: int | None) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any, cast
 
-__all__ = ["BYTES_MAX", "LINES_MAX", "UsageSeries", "parse_lines"]
+__all__ = ["BYTES_MAX", "LINES_MAX", "UsageSeries", "parse_lines", "read_lines"]
 
 LINES_MAX = 512
 BYTES_MAX = 128 * 1024
@@ -70,7 +70,7 @@ class UsageSeries:
             self._append(json.dumps(line).encode() + b"\n")
 
     def _resume(self) -> None:
-        data = self._read()
+        data = _read(self._path)
         self._torn = bool(data) and not data.endswith(b"\n")  # an earlier daemon may have died within a line
         lines = parse_lines(data)
         self._settle(lines)
@@ -79,7 +79,7 @@ class UsageSeries:
 
     def _thin(self) -> None:
         """Leave of each two lines the one with more memory, so that peaks stay."""
-        lines = parse_lines(self._read())
+        lines = parse_lines(_read(self._path))
         kept = [max(lines[at : at + 2], key=_memory) for at in range(0, len(lines), 2)]
         new = self._path.with_suffix(".new")
         fd = os.open(new, os.O_WRONLY | os.O_TRUNC | _FLAGS, 0o600)
@@ -113,15 +113,24 @@ class UsageSeries:
             os.close(fd)
         self._count += 1
 
-    def _read(self) -> bytes:
-        try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return b""
-        try:
-            return os.pread(fd, BYTES_MAX, 0) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
-        finally:
-            os.close(fd)
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a series; none where there is no file, or none that can be read."""
+    try:
+        return parse_lines(_read(path))
+    except OSError:
+        return []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.pread(fd, BYTES_MAX, 0) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
 
 
 def parse_lines(data: bytes) -> list[dict[str, Any]]:

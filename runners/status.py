@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-__all__ = ["LaunchFacts", "Status", "launch_line", "parse_status", "read_status"]
+__all__ = ["LaunchFacts", "Status", "launch_line", "parse_status", "read_status", "written_ns"]
 
 _BYTES_MAX = 64 * 1024
 _PID_MAX = 1 << 22  # proc(5), pid_max: the kernel's upper bound
@@ -69,6 +69,21 @@ def read_status(path: Path) -> Status:
         return parse_status(os.pread(fd, _BYTES_MAX, 0))
     finally:
         os.close(fd)
+
+
+def written_ns(path: Path) -> int | None:
+    """Return when the file was last written to (UTC, ns): once the exit code is in it, when the run ended.
+
+    None if it is absent.
+
+    Raises:
+        OSError: it is there and cannot be looked at.
+
+    """
+    try:
+        return path.stat(follow_symlinks=False).st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def parse_status(text: bytes) -> Status:

@@ -8,7 +8,7 @@ from fsm_miner.log_tail import last_line
 from runners.cgroup_counts import Oom, oom
 from runners.lock import LockState, look
 from runners.run import Limits, RunFiles
-from runners.status import read_status
+from runners.status import read_status, written_ns
 from runners.verdict import (
     Exited,
     Lost,
@@ -24,7 +24,7 @@ from runners.wait import Ended
 from runners.watch import Breach, log_breach, processes_breach
 from states.stimuli import How
 
-__all__ = ["End", "late_breach", "read_end"]
+__all__ = ["End", "ended_ns", "late_breach", "read_end"]
 
 _LINE_CHARS_MAX = 300
 
@@ -81,6 +81,23 @@ def read_end(
     if end.how is How.LOST and look(files.lock) is LockState.ABSENT:
         return replace(end, detail=f"its folder {files.work.parent} was removed while it ran")
     return end
+
+
+def ended_ns(
+    files: RunFiles, ended: Ended, how: How, *, started_ns: int, now_ns: int, backstop_s: float
+) -> int:
+    """Return when a run of this boot ended (UTC, ns), whoever looks, and however much later.
+
+    With an exit code that is when the sandbox wrote it down; killed by the sandbox's own timer, `backstop_s` after
+    its start; else nobody knows better than that it is over now. Never before the start; and never after now, unless
+    the clock stands before the start.
+    """
+    found = None
+    if ended.exit_code is not None:
+        found = written_ns(files.status)
+    elif how is How.TIMED_OUT:
+        found = started_ns + round(backstop_s * 1e9)
+    return max(started_ns, min(now_ns if found is None else found, now_ns))
 
 
 def _reading(found: Verdict) -> End:

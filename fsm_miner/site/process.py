@@ -10,7 +10,7 @@ from typing import Any
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.log_tail import parse_progress, read_tail
 from fsm_miner.site.cgroups import JOBS_UNIT
-from fsm_miner.site.endings import late_breach, read_end
+from fsm_miner.site.endings import ended_ns, late_breach, read_end
 from fsm_miner.worksite import NotNow, Tell
 from runners import cgroup as cgroups
 from runners.host import HostTools
@@ -19,6 +19,7 @@ from runners.launch import LaunchFailed as RunLaunchFailed
 from runners.lock import AlreadyStarted, Identity, identity
 from runners.reserve import DiskReserve
 from runners.run import Limits, RunFiles, RunSpec
+from runners.sandbox import backstop_s
 from runners.series import UsageSeries
 from runners.shortage import is_shortage, refused_by_disk
 from runners.status import read_status
@@ -209,20 +210,30 @@ class Processes:
         self._reserve.forget(str(run.files.lock))
         known = self._known.setdefault(run.name, _Known())
         known.meter.note_cgroup(run.files)
+        known.meter.note_series(run.files, job.run)
+        same_boot, now_ns = job.intent.boot_id == self._boot_id, self._clock.now_ns()
         end = read_end(
             run.files,
             ended,
             run.log_tail,
-            same_boot=job.intent.boot_id == self._boot_id,
+            same_boot=same_boot,
             elapsed_s=(self._clock.boot_ns() - job.launch.started_boot_ns) / 1e9,
             time_limit_s=job.intent.time_limit_s,
+        )
+        ended_at = ended_ns(
+            run.files,
+            ended,
+            end.how,
+            started_ns=job.launch.started_ns,
+            now_ns=now_ns,
+            backstop_s=backstop_s(job.intent.time_limit_s, run.limits.grace_s),
         )
         return ProcessGone(
             how=end.how,
             exit_code=end.exit_code,
             signal=end.signal,
-            finished_ns=self._clock.now_ns(),
-            now_ns=self._clock.now_ns(),
+            finished_ns=ended_at if same_boot else now_ns,
+            now_ns=now_ns,
             chance=self._dice.roll(),
             usage=known.meter.usage.to_json(),
             detail=end.detail,

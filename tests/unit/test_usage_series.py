@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsm_miner.forensics.samples import RUNS_MAX, read_samples
+from runners.run import RunFiles
 from runners.series import BYTES_MAX, LINES_MAX, UsageSeries, parse_lines
+from runners.watch import UsageMeter
 
 MIB = 1024 * 1024
 SECOND = 1_000_000_000
@@ -51,6 +53,30 @@ def test_what_is_seen_is_read_back(folder):
     assert [(s.run, s.at_ns, s.cpu_s, s.memory_mb, s.disk_mb) for s in read_samples(folder)] == [
         (1, SECOND + n * SECOND // 2, (n - 1) / 10, n - 1, n - 1) for n in (1, 2, 3)
     ]
+
+
+def files_of(folder, run=1):
+    control = folder / "control"
+    return RunFiles(
+        control / f"run-{run}.lock", control / f"run-{run}.status", folder / "log", folder, folder, None
+    )
+
+
+def test_whoever_saw_nothing_of_a_run_takes_what_was_written_down_of_it(folder):
+    looks(folder, Clock(), 3, memory=lambda n: 3 - n)
+    meter = UsageMeter()
+    meter.note_series(files_of(folder), 2)
+    assert meter.usage.to_json() == {}
+    meter.note_series(files_of(folder), 1)
+    assert meter.usage.to_json() == {"cpu_s": 0.2, "max_rss_mb": 3.0}
+
+
+@pytest.mark.parametrize("make", [lambda path: None, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_without_a_series_nothing_is_known(folder, make):
+    make(files_of(folder).usage)
+    meter = UsageMeter()
+    meter.note_series(files_of(folder), 1)
+    assert meter.usage.to_json() == {}
 
 
 def test_a_new_daemon_goes_on(folder):
