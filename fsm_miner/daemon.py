@@ -152,8 +152,16 @@ class Daemon:
         self._premises.on_change = self._supervisor.poke
         finished = self._recovered.finished
         self._housekeeping = Housekeeping(
-            config, self._journal, self._supervisor, finished, self._cgroups, clock=clock, log=log
+            config,
+            self._journal,
+            self._supervisor,
+            finished,
+            self._cgroups,
+            self._premises.short,
+            clock=clock,
+            log=log,
         )
+        self._premises.on_short = self._housekeeping.make_room
         self._heartbeat = self._make_heartbeat()
         self._pull = self._make_pull()
         self._status = Status(

@@ -1,10 +1,12 @@
 """Housekeeping: folders and cgroups of jobs that are over, streams that are past their retention."""
 
-from collections.abc import Collection, Iterable
+import asyncio
+from collections.abc import Callable, Collection, Iterable
 from pathlib import PurePath
 
 from fsm_miner.clock import Clock
 from fsm_miner.config.model import Config
+from fsm_miner.early_sweep import EarlySweep
 from fsm_miner.log_port import Log
 from fsm_miner.site.cgroups import RunCgroups
 from fsm_miner.supervisor import Supervisor, key_of
@@ -21,7 +23,7 @@ _SWEEP_AGAIN_S = 5.0
 
 
 class Housekeeping:
-    """Sweeps once a minute; remembers which jobs are over, until their streams are exported."""
+    """Sweeps once a minute, and when space is short; remembers who is over, until the streams are exported."""
 
     def __init__(
         self,
@@ -30,6 +32,7 @@ class Housekeeping:
         supervisor: Supervisor,
         finished: Iterable[Finished],
         cgroups: RunCgroups,
+        short: Callable[[], str | None],
         *,
         clock: Clock,
         log: Log,
@@ -43,18 +46,29 @@ class Housekeeping:
                 config.workspace.keep_success.total_seconds(), config.workspace.keep_failed.total_seconds()
             ),
         )
+        self._early = EarlySweep(self._root, short, log=log)
+        self._asked = asyncio.Event()
         self._journal = journal
         self._supervisor = supervisor
         self._cgroups = cgroups
         self._finished: dict[StreamKey, Finished] = {one.key: one for one in finished}
         self._clock = clock
         self._log = log
-        self.troubles: tuple[str, ...] = ()
-        """Why the last sweep could not do all of its work; empty if it did."""
+        self._failure: str | None = None
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Why the last sweep could not do all of its work, and what finished jobs hold while space is short."""
+        failed = () if self._failure is None else (f"housekeeping: {self._failure}",)
+        return (*failed, *self._early.troubles())
 
     def add(self, finished: Finished) -> None:
         """Note that a job is over."""
         self._finished[finished.key] = finished
+
+    def make_room(self) -> None:
+        """Have the folders of finished jobs go now, as far as space is short."""
+        self._asked.set()
 
     async def run(self) -> None:
         """Sweep until cancelled. A disk that refuses is tried again at the next turn."""
@@ -62,14 +76,30 @@ class Housekeeping:
             try:
                 await self._sweep()
             except (OSError, JournalError) as error:
-                if not self.troubles:
+                if self._failure is None:
                     self._log.warning("sweep_failed", problem=str(error))
-                self.troubles = (f"housekeeping: {error}",)
+                self._failure = str(error)
             else:
-                if self.troubles:
+                if self._failure is not None:
                     self._log.info("sweep_goes_on")
-                self.troubles = ()
-            await self._clock.sleep(_SWEEP_AGAIN_S if self.troubles else _SWEEP_EVERY_S)
+                self._failure = None
+            await self._rest(_SWEEP_EVERY_S if self._failure is None else _SWEEP_AGAIN_S)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for the next sweep; make room meanwhile, as often as somebody asks for it."""
+        timer = asyncio.create_task(self._clock.sleep(seconds))
+        try:
+            while not timer.done():
+                asked = asyncio.create_task(self._asked.wait())
+                try:
+                    await asyncio.wait({timer, asked}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    asked.cancel()
+                if self._asked.is_set():
+                    self._asked.clear()
+                    await self._early.sweep(list(self._finished.values()))
+        finally:
+            timer.cancel()
 
     async def _sweep(self) -> None:
         for problem in await empty_trash(self._root):
@@ -88,6 +118,8 @@ class Housekeeping:
             self._log.warning("folder_not_removed", problem=problem)
         if swept.removed or removed:
             self._log.info("swept", removed=len(swept.removed), cgroups=len(removed))
+        self._early.try_again()
+        await self._early.sweep(list(self._finished.values()))
         expiry = await self._journal.expire(now_ns - self._retention_ns, _is_final, self._archive)
         for key in expiry.keys:
             self._finished.pop(key, None)

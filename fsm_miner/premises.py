@@ -15,7 +15,7 @@ from fsm_miner.clock import Clock
 from fsm_miner.config.model import Config
 from fsm_miner.log_port import Log
 from fsm_miner.offload import offload
-from runners.reserve import FILES_RESERVE, space_of
+from runners.reserve import FILES_RESERVE, Space, space_of
 from runners.shortage import is_shortage
 
 __all__ = ["STATE_RESERVE_MB", "Findings", "LogState", "Premises", "full", "made", "unwritable"]
@@ -30,6 +30,7 @@ _EVERY_S_IN_TROUBLE = 1.0
 _WRITES_EVERY = 5
 _PROBE_BYTES = bytes(4096)
 _SPARE_DESCRIPTORS = 16
+_KEPT_BY = "resources.disk_reserve_mb"
 
 
 class LogState(Protocol):
@@ -88,6 +89,8 @@ class Premises:
         self._own_files = tuple(own_files)
         self.on_change: Callable[[], object] | None = None
         """Called in the event loop when what was found has changed."""
+        self.on_short: Callable[[], object] | None = None
+        """Called in the event loop at each look that finds too little space where the jobs' folders are."""
         self._clock = clock
         self._log = log
         self._looks = 0
@@ -113,10 +116,22 @@ class Premises:
             self._log.info("premises_recovered", problem=problem)
         if (news or gone) and self.on_change is not None:
             self.on_change()
+        if self.on_short is not None and self.short() is not None:
+            self.on_short()
 
     def why_not_pull(self) -> str | None:
         """Say why no job should be taken; what is cheap to see is looked at anew."""
         return next(iter(self.found.hold), None) or made(self._root) or full(self._root, self._keep_mb)
+
+    def short(self) -> str | None:
+        """Say what there is too little of that fewer folders of jobs would give back. Cheap."""
+        try:
+            found = _scarce(self._root, space_of(self._root), self._keep_mb)
+            if found is None and self._root.stat().st_dev == self._state_dir.stat().st_dev:
+                found = _scarce(self._state_dir, space_of(self._state_dir), STATE_RESERVE_MB, "the journal")
+        except OSError:  # a folder is gone: a look says so
+            return None
+        return found
 
     def _look(self) -> Findings:
         writes = self._looks % _WRITES_EVERY == 0 or bool(self.found.hold)
@@ -142,21 +157,27 @@ def made(folder: Path) -> str | None:
     return None
 
 
-def full(folder: Path, keep_mb: int, kept_by: str = "resources.disk_reserve_mb") -> str | None:
+def full(folder: Path, keep_mb: int, kept_by: str = _KEPT_BY) -> str | None:
     """Say what there is too little of on the folder's disk to take another job."""
     try:
         space = space_of(folder)
     except OSError as error:
         return f"{folder}: {error.strerror}"
+    if (scarce := _scarce(folder, space, keep_mb, kept_by)) is not None:
+        return scarce
+    if space.read_only:
+        return (
+            f"{folder}: is mounted read-only: see dmesg for the disk's errors, then mount it read-write again"
+        )
+    return None
+
+
+def _scarce(folder: Path, space: Space, keep_mb: int, kept_by: str = _KEPT_BY) -> str | None:
     free_mb = space.free_bytes // _MIB
     if free_mb <= keep_mb:
         return f"{folder}: {free_mb} MiB free; {kept_by} keeps {keep_mb}: make space, or use a larger disk"
     if space.free_files is not None and space.free_files <= FILES_RESERVE:
         return f"{folder}: the disk can take {space.free_files} more files; {FILES_RESERVE} are kept: remove some"
-    if space.read_only:
-        return (
-            f"{folder}: is mounted read-only: see dmesg for the disk's errors, then mount it read-write again"
-        )
     return None
 
 

@@ -79,6 +79,22 @@ def test_too_little_space_says_how_much_is_kept_and_by_what(tmp_path):
     assert "No such file" in full(tmp_path / "nowhere", 0)
 
 
+def test_who_makes_room_is_called_at_each_look_that_finds_too_little_space(tmp_path):
+    node, _ = premises(tmp_path)
+    calls = []
+    node.on_short = lambda: calls.append(node.short())
+    asyncio.run(node.look())
+    assert (calls, node.short()) == ([], None)
+    log = Log()
+    config = parse_config(CONFIG.replace("mb: 1}", f"mb: {2**40}}}"), "config.yaml", tmp_path)
+    node = Premises(config, LogState(), (), clock=None, log=log)
+    node.on_short = lambda: calls.append(node.short())
+    asyncio.run(node.look())
+    asyncio.run(node.look())
+    assert len(calls) == 2
+    assert "resources.disk_reserve_mb keeps" in calls[0]
+
+
 def test_a_folder_that_takes_nothing(tmp_path):
     assert unwritable(tmp_path) is None
     assert list(tmp_path.iterdir()) == []

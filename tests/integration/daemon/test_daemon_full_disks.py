@@ -129,6 +129,34 @@ def test_who_fills_the_disk_is_ended_and_its_neighbour_is_not(disks, rigs):
     assert rig.node.log("journal_unavailable") == []
 
 
+def test_what_a_delivered_job_left_goes_early_when_its_space_is_needed(disks, rigs):
+    disk = disks.tmpfs(96)
+    (disk.path / "jobs").mkdir()
+    rig = rig_with(rigs, jobs=disk.path / "jobs", resources={"disk_reserve_mb": 48})
+    (small, large) = rig.coordinator.submit(sh("echo > small"), sh("head -c 40M /dev/zero > rubbish; exit 3"))
+    done_once(rig, small)
+    assert rig.coordinator.wait(large)["state"] == "failed"
+    (held,) = rig.coordinator.submit(sh(WAITS))  # nobody's folder goes that is not delivered
+    rig.node.await_event(held, "Launched")
+    (disk.path / "ballast").write_bytes(bytes(20 << 20))
+    until(lambda: rig.node.log("swept_early"), "room is made")
+    (waiting,) = rig.coordinator.submit(sh("true"))
+    done_once(rig, waiting)
+    (swept,) = rig.node.log("swept_early")
+    assert (swept["job_id"], swept["attrs"]["attempt"]) == (large, 1)
+    assert 40 << 20 <= swept["attrs"]["bytes"] < 41 << 20
+    assert not (rig.node.jobs / large).exists()
+    assert (rig.node.jobs / small).exists()
+    disk.fill()
+    told(rig, "jobs: finished jobs hold 0 MiB", "not delivered yet")
+    assert (rig.node.jobs / held).exists()
+    assert not (rig.node.jobs / small).exists()
+    disk.empty()
+    go(rig, held)
+    done_once(rig, held)
+    fine(rig)
+
+
 def test_who_takes_all_the_disks_files_is_ended(disks, rigs):
     disk = disks.ext4(80, "-N", "6000")
     rig = rig_with(rigs, jobs=disk.path / "jobs")
