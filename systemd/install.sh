@@ -259,7 +259,7 @@ do_uninstall() {
         fi
         rm -f -- "$target.new"
     done
-    for folder in "$tasks" "$prefix"; do
+    for folder in "$tasks" "$prefix" "${docs%/*}" "${sysusers%/*}"; do
         [ ! -d "$folder" ] || rmdir --ignore-fail-on-non-empty -- "$folder"
     done
     say "removed; kept: $etc, $state, $logs"

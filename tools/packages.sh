@@ -48,6 +48,9 @@ if [ "${1:-}" = --tests ]; then
 	need linux.uml user-mode-linux
 	need mmdebstrap mmdebstrap
 	need lintian lintian
+	# What systemd/install.sh would install otherwise, where it is tried.
+	need logrotate logrotate
+	[ "$(dpkg-query -W -f='${db:Status-Status}' python3-venv 2>/dev/null)" = installed ] || missing="$missing python3-venv"
 fi
 [ -n "$missing" ] || exit 0
 
