@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from fsm_miner import __version__
+from fsm_miner.addresses import AddressPolicy
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.config.model import Config
 from fsm_miner.config.secret import Secret
@@ -20,10 +21,11 @@ from fsm_miner.coordinator.http import HttpCoordinator
 from fsm_miner.delivery import Delivery
 from fsm_miner.echo import Echo, EchoParts
 from fsm_miner.effects import JobEffects
+from fsm_miner.egress.gateway import Gateway
 from fsm_miner.health import HealthServer
 from fsm_miner.heartbeat import Heartbeat
 from fsm_miner.housekeeping import Housekeeping
-from fsm_miner.input_hosts import AddressPolicy, input_client
+from fsm_miner.input_hosts import input_client
 from fsm_miner.inputs import FetchLimits
 from fsm_miner.instance import Instance
 from fsm_miner.intake import Intake
@@ -44,6 +46,7 @@ from fsm_miner.reload import AllowlistWatch
 from fsm_miner.session import Session
 from fsm_miner.site.cgroups import RunCgroups
 from fsm_miner.site.checks import Checks
+from fsm_miner.site.egress import Egress
 from fsm_miner.site.gpus import GpuBoard
 from fsm_miner.site.plan import Planner
 from fsm_miner.site.process import Processes
@@ -142,6 +145,7 @@ class Daemon:
         self._input_client = self._ports.inputs(
             input_client(AddressPolicy.for_coordinator(config.coordinator.base_url))
         )
+        self._egress = Egress(Gateway(config.network, log=log), log)
         self._machine = self._make_worksite(host)
         self._site = self._ports.worksite(self._machine)
         self._metrics = Metrics(__version__)
@@ -240,6 +244,7 @@ class Daemon:
             task.cancel()
         await asyncio.gather(telling, *tasks, return_exceptions=True)
         await self._supervisor.stop()
+        await self._egress.stop()
         await self._coordinator.close()
         await self._input_client.aclose()
         if health is not None and serving is not None:
@@ -323,6 +328,7 @@ class Daemon:
                 ),
             ),
             self._gpus,
+            self._egress,
             isolation=self._cgroups.tags,
             boot_id=self._boot_id,
             clock=self._clock,

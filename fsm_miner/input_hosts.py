@@ -1,98 +1,24 @@
-"""Which hosts inputs may come from, enforced where the connection is made.
-
-An input's URL is a stranger's, and the daemon fetches it outside of any sandbox. So the address that is
-really connected to is judged, not the name: a name that answers differently the second time (DNS
-rebinding), a redirect, or a number in disguise (`http://2130706433/`) gains nothing.
-"""
+"""The client for inputs: it connects only to addresses that inputs may come from (fsm_miner.addresses)."""
 
 import asyncio
 import http.cookiejar
-import ipaddress
-import socket
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ssl import SSLContext
 from typing import cast
 
 import httpcore
 import httpx
 
-__all__ = ["AddressPolicy", "AddressRefusedError", "input_client", "resolve"]
+from fsm_miner.addresses import AddressPolicy, AddressRefusedError, Resolver, addresses_of, resolve
 
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+__all__ = ["input_client"]
+
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _ADDRESSES_TRIED_MAX = 4
 _CONNECT_TIMEOUT_S = 15.0
 _READ_TIMEOUT_S = 60.0
-
-
-class AddressRefusedError(Exception):
-    """A host has no address that inputs may come from. Names both."""
-
-
-@dataclass(frozen=True, slots=True)
-class AddressPolicy:
-    """Public addresses are fine; others only for `trusted` hosts; some never.
-
-    `trusted` holds (host, port) in lower case, as they stand in the URL: the coordinator's own, and what
-    the configuration adds. Never: link-local (the metadata services of clouds), multicast, unspecified
-    and reserved addresses, whoever names them.
-    """
-
-    trusted: frozenset[tuple[str, int]] = frozenset()
-
-    @classmethod
-    def for_coordinator(cls, base_url: str, *more: tuple[str, int]) -> "AddressPolicy":
-        """Trust the host and port of `base_url`, and of `more`."""
-        url = httpx.URL(base_url)
-        port = url.port or {"http": 80, "https": 443}[url.scheme]
-        return cls(frozenset({(url.host.lower(), port), *((host.lower(), at) for host, at in more)}))
-
-    def trusts(self, host: str, port: int) -> bool:
-        """Whether this host may have an address that is not public."""
-        return (host.lower(), port) in self.trusted
-
-    def refusal(self, host: str, port: int, address: str) -> str | None:
-        """Say why `host:port` must not be reached at `address`; None if it may."""
-        try:
-            ip = _innermost(ipaddress.ip_address(address))
-        except ValueError:
-            return "is no IP address"
-        if ip.is_link_local:
-            return "is link-local"
-        if ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
-            return "is no address of a host"
-        if not ip.is_global and not self.trusts(host, port):
-            return f"is not public, and {host}:{port} is neither the coordinator nor listed as allowed"
-        return None
-
-
-def _innermost(ip: IpAddress) -> IpAddress:
-    """Take an IPv4 address out of the IPv6 address that carries it (mapped, NAT64, 6to4)."""
-    if not isinstance(ip, ipaddress.IPv6Address):
-        return ip
-    if ip.ipv4_mapped is not None:
-        return ip.ipv4_mapped
-    if ip in _NAT64:
-        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-    if ip.sixtofour is not None:
-        return ip.sixtofour
-    return ip
-
-
-async def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of `host`, best first, as the system's resolver orders them.
-
-    Raises:
-        OSError: the name does not resolve.
-
-    """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -115,15 +41,11 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout):
-                addresses = await self._resolver(host, port)
+                allowed = await addresses_of(host, port, self._policy, self._resolver)
         except TimeoutError:
             raise httpcore.ConnectTimeout(f"{host} did not resolve in time") from None
         except (OSError, UnicodeError) as problem:
             raise httpcore.ConnectError(f"{host} does not resolve: {problem}") from problem
-        allowed = [address for address in addresses if self._policy.refusal(host, port, address) is None]
-        if addresses and not allowed:
-            reason = self._policy.refusal(host, port, addresses[0])
-            raise AddressRefusedError(f"{host}:{port}: {addresses[0]} {reason}")
         failed: httpcore.ConnectError | httpcore.ConnectTimeout = httpcore.ConnectError(
             f"{host} has no address"
         )

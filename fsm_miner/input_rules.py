@@ -1,6 +1,6 @@
 """The rules for an input's name, URL, redirects and answer. Decides; does no I/O.
 
-Whether an address may be reached is decided when it is known: `fsm_miner.input_hosts`.
+Whether an address may be reached is decided when it is known: `fsm_miner.addresses`.
 """
 
 import ipaddress

@@ -2,7 +2,7 @@
 
 An input is there under its name or not at all: it grows as `.part-<n>` and is renamed when it is
 complete and right. What a failed or cancelled fetch leaves is removed; what a crash leaves is wiped by
-the workspace before the next run. Hosts and addresses: `fsm_miner.input_hosts`.
+the workspace before the next run. Hosts and addresses: `fsm_miner.addresses`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import httpx
 
-from fsm_miner.input_hosts import AddressRefusedError
+from fsm_miner.addresses import AddressRefusedError
 from fsm_miner.input_rules import (
     PART_PREFIX,
     REDIRECTS,

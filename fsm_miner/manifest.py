@@ -149,8 +149,6 @@ def _denial(manifest: Manifest) -> str | None:
         for name in names:
             if env_denied(name):
                 return f"{where}: {name} may not be set by a job, because it changes what runs or where"
-    if manifest.network.allow:
-        return "network.allow: this node gives jobs no network; fetch what is needed through input.urls"
     for index, item in enumerate(manifest.input.urls):
         if item.sha256 is None and url_needs_hash(item.url):
             return f"input.urls[{index}]: plain http is taken only with a sha256; use https or give the hash"

@@ -8,6 +8,8 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from fsm_miner.config.units import parse_host_port
+
 __all__ = [
     "SHA256",
     "artifact_path_problem",
@@ -40,7 +42,6 @@ _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
     r"(?:; ?[A-Za-z0-9_-]{1,64}=[A-Za-z0-9_.+-]{1,64}){0,4}"
 )
-_HOST_PORT = re.compile(r"(?:[A-Za-z0-9*](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")
 
 # Variables by which a program loads code, runs a shell, finds its files or its GPU: they are the node's
 # to set, never a job's. A name below is refused as it is, a prefix with everything that begins so.
@@ -173,8 +174,9 @@ def task_name_problem(name: str) -> str | None:
 
 def host_port_problem(value: str) -> str | None:
     """Judge one `host:port` of `network.allow`."""
-    match = _HOST_PORT.fullmatch(value)
-    if match is None or not 0 < int(match[1]) < 65536:
+    try:
+        parse_host_port(value)
+    except ValueError:
         return 'is not "host:port"'
     return None
 

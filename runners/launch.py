@@ -16,6 +16,7 @@ from runners.lock import RunError, create_locked
 from runners.opening import open_fresh, open_log
 from runners.run import RunFiles, RunSpec, files_of
 from runners.sandbox import (
+    GATE_FD,
     LOCK_FD,
     OPTIONS_FD,
     SANDBOX_LOCK_FD,
@@ -51,7 +52,8 @@ class Launched:
     """A run that was started. `pid` is a child of this process: `timeout`, the sandbox's parent.
 
     `started_ns` is UTC; `started_boottime_ns` is CLOCK_BOOTTIME of the boot `boot_id`. `backend` and `cgroup`
-    say how the run is kept apart; `cgroup` is what to remove when it has ended.
+    say how the run is kept apart; `cgroup` is what to remove when it has ended. `gate` is a descriptor for the
+    caller to close, where the run has egress: the command waits for that.
     """
 
     pid: int
@@ -61,6 +63,7 @@ class Launched:
     backend: Backend
     files: RunFiles
     cgroup: Path | None
+    gate: int | None = None
 
 
 def launch(
@@ -110,7 +113,16 @@ def launch(
             }
             for target, content in _handed(assembly):
                 targets[target] = opened.enter_context(_pipe_of(content))
-            pid = _spawn(assembly, targets)
+            gate = None
+            if spec.egress:
+                targets[GATE_FD], gate = os.pipe2(os.O_CLOEXEC)
+                _closing(opened, targets[GATE_FD])
+            try:
+                pid = _spawn(assembly, targets)
+            except OSError:
+                if gate is not None:
+                    os.close(gate)
+                raise
         except (OSError, ValueError) as error:
             _undo(spec, group)
             if isinstance(error, ValueError):
@@ -124,6 +136,7 @@ def launch(
         backend=host.backend,
         files=files_of(spec.paths, spec.run, group, spec.stdout),
         cgroup=group,
+        gate=gate,
     )
 
 

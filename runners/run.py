@@ -145,7 +145,8 @@ class RunSpec:
     `name` is unique on the node (job, attempt and run) and safe as a file name; a cgroup takes it. `devices`
     are device nodes of assigned GPUs. `binds` come on top of the system folders and of the job's own. `stdout`,
     if set, takes the standard output alone: a file that the job can't see, so that no link of its making can
-    lead the daemon astray.
+    lead the daemon astray. `egress`: somebody listens on its loopback for it (runners.egress) before the command
+    starts.
     """
 
     name: str
@@ -155,6 +156,7 @@ class RunSpec:
     paths: RunPaths
     limits: Limits
     gpu: bool = False
+    egress: bool = False
     devices: tuple[str, ...] = ()
     binds: tuple[Bind, ...] = ()
     secret_env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)

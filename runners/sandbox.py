@@ -20,6 +20,7 @@ from runners.host import HostTools
 from runners.run import JOB_VIEW, SECRETS, Bind, Limits, RunSpec
 
 __all__ = [
+    "GATE_FD",
     "LOCK_FD",
     "OPTIONS_BYTES_MAX",
     "OPTIONS_FD",
@@ -38,7 +39,9 @@ SANDBOX_LOCK_FD = 4
 STATUS_FD = 5
 OPTIONS_FD = 6
 SECCOMP_FD = 7
-SECRET_FILES_FD = 8
+GATE_FD = 8
+"""For a run with egress: the command starts when the other end of this pipe is closed."""
+SECRET_FILES_FD = 9
 """And up: one for each file with a secret, in their order."""
 
 OPTIONS_BYTES_MAX = 512 * 1024
@@ -50,6 +53,7 @@ _SECRETS_BYTES = 4 * _MIB
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _IO_CLASSES = {"best-effort": "2", "idle": "3"}
 _ENTER_CGROUP = 'echo 0 > "$1/cgroup.procs" && shift && exec "$@"'
+_WITHOUT_LOCK = f'exec "$@" {LOCK_FD}<&-'
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ def assemble(spec: RunSpec, host: HostTools, *, cgroup: Path | None) -> Assembly
     if host.bwrap is None:
         if spec.secret_files:
             raise ValueError(f"{spec.name}: secrets as files need the sandbox (sandbox.backend)")
+        if spec.egress:
+            raise ValueError(f"{spec.name}: network.allow needs the sandbox (sandbox.backend)")
         return Assembly(argv=(*before, *_unsandboxed(spec, host)), env={**spec.env, **spec.secret_env})
     options = list(_options(spec, host))
     if len(options) + len(spec.argv) > _OPTIONS_MAX:
@@ -90,7 +96,7 @@ def assemble(spec: RunSpec, host: HostTools, *, cgroup: Path | None) -> Assembly
             f"{spec.name}: {len(text)} bytes of sandbox options, at most {OPTIONS_BYTES_MAX}: less in env"
         )
     return Assembly(
-        argv=(*before, host.bwrap, "--args", str(OPTIONS_FD), "--", *spec.argv),
+        argv=(*before, *_unlocked(spec, host), host.bwrap, "--args", str(OPTIONS_FD), "--", *spec.argv),
         options=text,
         seccomp=host.seccomp,
         files=tuple(value.encode() for value in spec.secret_files.values()),
@@ -167,7 +173,8 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
     yield from ("--uid", str(_UID), "--gid", str(_UID), "--hostname", "job", "--cap-drop", "ALL")
     yield from ("--sync-fd", str(SANDBOX_LOCK_FD), "--json-status-fd", str(STATUS_FD))
     # bwrap reads a byte from it and closes it: the outer lock is `timeout`'s, and must not reach the command.
-    yield from ("--block-fd", str(LOCK_FD))
+    # From the gate it gets the end instead, once the daemon has opened the listener, or is dead.
+    yield from ("--block-fd", str(GATE_FD if spec.egress else LOCK_FD))
     if host.seccomp:
         yield from ("--seccomp", str(SECCOMP_FD))
     yield "--clearenv"
@@ -209,6 +216,12 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
 def _bind_options(binds: Iterable[Bind]) -> Iterator[str]:
     for bind in binds:
         yield from ("--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target)
+
+
+def _unlocked(spec: RunSpec, host: HostTools) -> Iterator[str]:
+    """Close the outer lock before bwrap where `--block-fd`, which closes it otherwise, has another use."""
+    if spec.egress:
+        yield from (host.sh, "-c", _WITHOUT_LOCK, "sh")
 
 
 # Without a sandbox nothing but a process of ours outlives the daemon and sees the exit code: a shell records it.

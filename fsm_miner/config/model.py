@@ -219,9 +219,10 @@ class Timeouts(_Section):
 
 
 class Network(_Section):
-    """Hosts that jobs may reach, as `host:port`. None by default."""
+    """Hosts that jobs may reach, as `host:port`; the second list also at addresses that are not public."""
 
     allow: Annotated[tuple[HostPort, ...], Many] = ()
+    allow_private: Annotated[tuple[HostPort, ...], Many] = ()
 
 
 class Config(_Section):

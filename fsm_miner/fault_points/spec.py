@@ -39,7 +39,7 @@ _TWO_SIDED = frozenset(
     | {f"{_JOURNAL}{event}" for event in VERSIONS}
 )
 _ONE_SIDED = frozenset(
-    {"upload.chunk", "download.chunk", "process.spawn"}
+    {"upload.chunk", "download.chunk", "process.spawn", "process.listen"}
     | {f"file.{operation}:{place}" for operation in OPERATIONS for place in PLACES}
 )
 POINTS = tuple(sorted(_TWO_SIDED | _ONE_SIDED))

@@ -15,6 +15,7 @@ from typing import Any
 from fsm_miner.fault_points.points import FaultPoints
 from fsm_miner.fault_points.spec import PLACES
 from fsm_miner.workspace import TRASH_PREFIX, key_of_folder
+from runners import egress_listener
 
 __all__ = ["place_of", "watch_system"]
 
@@ -30,6 +31,7 @@ _EVENTS: dict[str, tuple[str, int, int | None]] = {
     "os.chmod": ("chmod", 0, 2),
     "os.truncate": ("truncate", 0, None),
 }
+_LISTENER = egress_listener.__file__
 _FOLDERS = ("input", "work", "output", "logs", "control")
 _KNOWN = (
     (re.compile(r"control/run-\d+\.lock"), "control/lock"),
@@ -53,6 +55,8 @@ def _hook(points: FaultPoints, root: Path) -> Callable[[str, tuple[Any, ...]], N
                 _pass_file(points, root, "open", args[0], None)
         elif event == "os.posix_spawn":
             points.before("process.spawn")
+        elif event == "subprocess.Popen" and _LISTENER in args[1]:
+            points.before("process.listen")
         elif event in _EVENTS:
             name, path_at, folder_at = _EVENTS[event]
             folder = args[folder_at] if folder_at is not None else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsm_miner.config.model import Config
+from fsm_miner.egress.grant import not_allowed
 from fsm_miner.manifest import Manifest
 from runners.allowlist import Allowlist, Denied
 from runners.python import task_name_problem
@@ -54,7 +55,22 @@ class Checks:
         found = self._cli(manifest) if manifest.runner == "cli" else self._python(manifest)
         if isinstance(found, Failure):
             return found
-        return self._resources(manifest) or found
+        return self._network(manifest) or self._resources(manifest) or found
+
+    def _network(self, manifest: Manifest) -> Failure | None:
+        asked = manifest.network.allow
+        refused = not_allowed(asked, self._config.network)
+        if refused:
+            more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+            return _deny(
+                f"network.allow: this node lets no job reach {refused[0]}{more}; fetch what is needed through "
+                "input.urls, or have the node's operator add it to network.allow"
+            )
+        if asked and self._config.sandbox.backend == "none":
+            return _no_resource(
+                "network.allow needs the sandbox, which this node has not (sandbox.backend: none)"
+            )
+        return None
 
     def _cli(self, manifest: Manifest) -> Verdict | Failure:
         if not self._config.runners.cli.enable:

@@ -12,12 +12,22 @@ from fsm_miner.probe.gpu import Gpu
 from fsm_miner.site.checks import Verdict
 from fsm_miner.workspace import Workspace
 from runners.cli import base_env, cli_argv
+from runners.egress import PROXY_PORT
 from runners.python import PythonRun, python_run
 from runners.run import JOB_VIEW, SECRETS, Bind, JobView, Limits, RunSpec, host_view
 
 __all__ = ["Plan", "Planner", "run_name"]
 
 _LOG_MB = 64
+# Programs look for one or the other spelling. Its own loopback a job reaches directly.
+_PROXY_ENV = {
+    **{
+        name: f"http://127.0.0.1:{PROXY_PORT}"
+        for lower in ("http_proxy", "https_proxy", "all_proxy")
+        for name in (lower, lower.upper())
+    },
+    **dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,8 @@ class Planner:
         threads = manifest.requirements.cpu_threads
         if threads is not None:
             env["OMP_NUM_THREADS"] = str(threads)
+        if manifest.network.allow:
+            env.update(_PROXY_ENV)
         takes_stdout = manifest.stdout is not None or manifest.implicit_stdout is not None
         spec = RunSpec(
             name=run_name(workspace, run),
@@ -113,6 +125,7 @@ class Planner:
             paths=workspace.run_paths,
             limits=self.limits(verdict, threads),
             gpu=bool(gpus),
+            egress=bool(manifest.network.allow),
             devices=tuple(dict.fromkeys(device for gpu in gpus for device in gpu.devices)),
             binds=() if task is None else task.binds,
             secret_env={name: value for name, value in secret.items() if name not in manifest.secret_files},

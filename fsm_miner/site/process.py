@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from fsm_miner.site.cgroups import JOBS_UNIT
 from fsm_miner.site.endings import ended_ns, late_breach, read_end
 from fsm_miner.worksite import NotNow, Tell
 from runners import cgroup as cgroups
+from runners.egress import EgressFailed
 from runners.host import HostTools
 from runners.launch import Launched, launch
 from runners.launch import LaunchFailed as RunLaunchFailed
@@ -98,10 +99,16 @@ class Processes:
             raise _no_cgroups()
         return None if parent is None else parent / name
 
-    def launch(
-        self, spec: RunSpec, cgroup: Path | None, isolation: Sequence[str]
+    async def launch(
+        self,
+        spec: RunSpec,
+        cgroup: Path | None,
+        isolation: Sequence[str],
+        let_out: Callable[[RunFiles], Awaitable[None]],
     ) -> LaunchSucceeded | LaunchFailed:
         """Start the run in the cgroup that was intended, or find that it was started before.
+
+        `let_out` opens what a run with egress needs, before its command starts; it raises EgressFailed or OSError.
 
         Raises:
             NotNow: the cgroup can't be made for now.
@@ -118,6 +125,15 @@ class Processes:
                 raise
             code = ErrorCode.NORESOURCE if refused_by_disk(error) else ErrorCode.INTERNAL
             return LaunchFailed(Failure(code, f"the run could not be started: {error}"))
+        if launched.gate is not None:
+            try:
+                await let_out(launched.files)
+            except (EgressFailed, OSError) as error:
+                if not isinstance(observe(launched.files), Ended):  # else its end tells more than this
+                    await self._abandon(launched)
+                    return LaunchFailed(Failure(ErrorCode.NORESOURCE, f"network.allow: {error}"))
+            finally:
+                os.close(launched.gate)  # and not before: what is abandoned must never have begun
         self._known[spec.name] = _Known(launched.pid, identity(launched.files.lock))
         return _succeeded(launched, isolation)
 
@@ -199,6 +215,10 @@ class Processes:
         """
         if cgroup is not None:
             cgroups.remove(cgroup)
+
+    async def _abandon(self, launched: Launched) -> None:
+        await self.clear(launched.files)
+        await wait_end(launched.files, child=launched.pid)
 
     def forget(self, name: str) -> None:
         """Let go of a run."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from fsm_miner.manifest import Manifest
 from fsm_miner.probe.gpu import Gpu
 from fsm_miner.site.artifacts import Artifacts
 from fsm_miner.site.checks import Checks, Verdict
+from fsm_miner.site.egress import Egress
 from fsm_miner.site.job_secrets import JobSecrets
 from fsm_miner.site.plan import Plan, Planner, run_name
 from fsm_miner.site.process import Processes, Watched
@@ -77,6 +79,7 @@ class MachineSite:
         processes: Processes,
         fetch: FetchSettings,
         gpus: _Gpus,
+        egress: Egress,
         *,
         isolation: Callable[[Path | None], tuple[str, ...]],
         boot_id: str,
@@ -90,6 +93,7 @@ class MachineSite:
         self._processes = processes
         self._fetch = fetch
         self._gpus = gpus
+        self._egress = egress
         self._isolation = isolation
         self._boot_id = boot_id
         self._clock = clock
@@ -170,16 +174,19 @@ class MachineSite:
             return LaunchFailed(Failure(code, f"the run can't be described: {error}"))
         cgroup = watched.files.cgroup
         isolation = self._isolation(None if cgroup is None else cgroup.parent)
-        return self._processes.launch(plan.spec, cgroup, isolation)
+        return await self._processes.launch(plan.spec, cgroup, isolation, partial(self._egress.let_out, job))
 
     async def watch(self, job: Job, tell: Tell) -> ProcessFound | LimitHit | ProcessGone:
         """Wait until the process ends or goes over a limit."""
-        seen = await self._processes.watch(job, self._watched(job), tell)
-        return await self._without_secrets(job, seen) if isinstance(seen, ProcessGone) else seen
+        watched = self._watched(job)
+        await self._egress.let_out_again(job, watched.files)
+        seen = await self._processes.watch(job, watched, tell)
+        return await self._over(job, watched.files, seen) if isinstance(seen, ProcessGone) else seen
 
     async def stop(self, job: Job) -> ProcessGone:
         """End the process; return when nothing of it lives."""
-        return await self._without_secrets(job, await self._processes.stop(job, self._watched(job)))
+        watched = self._watched(job)
+        return await self._over(job, watched.files, await self._processes.stop(job, watched))
 
     def end_recorded(self, job: Job) -> None:
         """Remove the run's cgroup; what can't be removed now is left for the sweep."""
@@ -221,7 +228,8 @@ class MachineSite:
     def _not_written(self, problem: str) -> None:
         self._log.warning("snapshot_not_written", problem=problem)
 
-    async def _without_secrets(self, job: Job, gone: ProcessGone) -> ProcessGone:
+    async def _over(self, job: Job, files: RunFiles, gone: ProcessGone) -> ProcessGone:
+        gone = await self._egress.over(job, files, gone)
         await self._secrets.clean_log(job, self.workspace(job).exec_log)
         return replace(gone, detail=self._secrets.words(job, gone.detail)) if gone.detail else gone
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpcore
 import pytest
 
-from fsm_miner.input_hosts import AddressPolicy, input_client, resolve
+from fsm_miner.addresses import AddressPolicy, resolve
+from fsm_miner.input_hosts import input_client
 from fsm_miner.inputs import Fetched, FetchLimits, InputUrl, fetch_inputs
 from states.codes import ErrorCode, Failure
 

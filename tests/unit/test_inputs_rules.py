@@ -5,7 +5,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fsm_miner.input_hosts import AddressPolicy, input_client
+from fsm_miner.addresses import AddressPolicy
+from fsm_miner.input_hosts import input_client
 from fsm_miner.input_rules import StoppedError, redirect_target, shown
 from fsm_miner.inputs import Fetched, FetchLimits, InputUrl, fetch_inputs
 from states.codes import ErrorCode, Failure
@@ -49,7 +50,7 @@ def test_some_addresses_are_for_nobody(address: str):
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "100.100.100.200", "fd00:ec2::254",
+    ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "100.100.100.200", "fd00:ec2::254", "fec0::1",
      "::ffff:10.0.0.1", "64:ff9b::7f00:1"],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_for_trusted_hosts_only(address: str):

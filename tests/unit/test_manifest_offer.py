@@ -263,7 +263,6 @@ def test_a_job_that_is_no_object(raw):
         ({"env": {"BASH_ENV": "x"}}, "env: BASH_ENV"),
         ({"env": {"CUDA_VISIBLE_DEVICES": "0"}}, "env: CUDA_VISIBLE_DEVICES"),
         ({"secrets": {"HOME": "x"}}, "secrets: HOME"),
-        ({"network": {"allow": ["example.org:443"]}}, "network.allow: "),
         ({"input": {"urls": ["http://lab.example/x"]}}, "input.urls[0]: plain http"),
     ],
 )

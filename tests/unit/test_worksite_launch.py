@@ -6,6 +6,7 @@ import pytest
 
 from fsm_miner.clock import SystemClock, SystemDice
 from fsm_miner.config import parse_config
+from fsm_miner.site.egress import Egress
 from fsm_miner.site.plan import Planner
 from fsm_miner.site.process import Processes
 from fsm_miner.site.worksite import MachineSite
@@ -32,6 +33,7 @@ def site(root, boot_id="this-boot"):
         processes,
         None,
         None,
+        Egress(None, None),
         isolation=lambda _cgroup: (),
         boot_id=boot_id,
         clock=SystemClock(),
@@ -63,7 +65,9 @@ def test_a_node_that_promised_cgroups_waits_for_them_rather_than_run_without(tmp
 
 def test_a_run_that_was_to_have_a_cgroup_is_not_started_while_there_is_none(tmp_path):
     with pytest.raises(NotNow):
-        processes(tmp_path, None, None).launch(None, tmp_path / "jobs.service" / "j-1.run-1", ())
+        asyncio.run(
+            processes(tmp_path, None, None).launch(None, tmp_path / "jobs.service" / "j-1.run-1", (), None)
+        )
 
 
 def test_a_machine_without_cgroups_runs_without(tmp_path):

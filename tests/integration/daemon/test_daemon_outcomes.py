@@ -69,7 +69,7 @@ def test_invalid(rig):
         (sh("true", env={"PYTHONPATH": "x"}), ["env", "PYTHONPATH"]),
         (sh("true", env={"OTHER": "x"}), ["env", "OTHER", "API_KEY, GREETING"]),
         (sh("true", secrets={"LD_PRELOAD": "x"}), ["secrets", "LD_PRELOAD"]),
-        (sh("true", network={"allow": ["example.com:443"]}), [r"network\.allow", "no network"]),
+        (sh("true", network={"allow": ["example.com:443"]}), [r"network\.allow", "example.com:443"]),
         ({"runner": "python", "task": "nowhere"}, ["nowhere", "no task"]),
         (sh("true", input={"urls": ["http://example.com/x"]}), [r"input\.urls\[0\]", "sha256"]),
     ],

@@ -1,0 +1,104 @@
+"""Which addresses strangers' names may lead to, enforced where the connection is made.
+
+A job's or an input's host is a stranger's word, and the daemon connects outside of any sandbox. So the address that
+is really connected to is judged, not the name: a name that answers differently the second time (DNS rebinding), a
+redirect, or a number in disguise (`http://2130706433/`) gains nothing.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+__all__ = ["AddressPolicy", "AddressRefusedError", "Resolver", "addresses_of", "resolve"]
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class AddressRefusedError(Exception):
+    """A host has no address that it may be reached at. Names both."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """Public addresses are fine; others only for `trusted` hosts; some never.
+
+    `trusted` holds (host, port) in lower case, as they stand in the URL: for inputs the coordinator's own, for jobs
+    what the configuration says. Never: link-local (the metadata services of clouds), multicast, unspecified
+    and reserved addresses, whoever names them.
+    """
+
+    trusted: frozenset[tuple[str, int]] = frozenset()
+
+    @classmethod
+    def for_coordinator(cls, base_url: str, *more: tuple[str, int]) -> "AddressPolicy":
+        """Trust the host and port of `base_url`, and of `more`."""
+        url = httpx.URL(base_url)
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+        return cls(frozenset({(url.host.lower(), port), *((host.lower(), at) for host, at in more)}))
+
+    def trusts(self, host: str, port: int) -> bool:
+        """Whether this host may have an address that is not public."""
+        return (host.lower(), port) in self.trusted
+
+    def refusal(self, host: str, port: int, address: str) -> str | None:
+        """Say why `host:port` must not be reached at `address`; None if it may."""
+        try:
+            ip = _innermost(ipaddress.ip_address(address))
+        except ValueError:
+            return "is no IP address"
+        if ip.is_link_local:
+            return "is link-local"
+        if ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
+            return "is no address of a host"
+        # Python takes the old site-local addresses (fec0::/10) for public ones.
+        public = ip.is_global and not (isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local)
+        if not public and not self.trusts(host, port):
+            return f"is not public, and {host}:{port} is neither the coordinator nor listed as allowed"
+        return None
+
+
+def _innermost(ip: IpAddress) -> IpAddress:
+    """Take an IPv4 address out of the IPv6 address that carries it (mapped, NAT64, 6to4)."""
+    if not isinstance(ip, ipaddress.IPv6Address):
+        return ip
+    if ip.ipv4_mapped is not None:
+        return ip.ipv4_mapped
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    if ip.sixtofour is not None:
+        return ip.sixtofour
+    return ip
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of `host`, best first, as the system's resolver orders them.
+
+    Raises:
+        OSError: the name does not resolve.
+
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
+async def addresses_of(host: str, port: int, policy: AddressPolicy, resolver: Resolver) -> list[str]:
+    """Return where `host:port` may be reached, best first; empty if it has no address at all.
+
+    Raises:
+        AddressRefusedError: it has addresses, and none of them is allowed.
+        OSError, UnicodeError: the name does not resolve.
+
+    """
+    addresses = await resolver(host, port)
+    allowed = [address for address in addresses if policy.refusal(host, port, address) is None]
+    if addresses and not allowed:
+        reason = policy.refusal(host, port, addresses[0])
+        raise AddressRefusedError(f"{host}:{port}: {addresses[0]} {reason}")
+    return allowed
