@@ -3,7 +3,9 @@
 import argparse
 import json
 import secrets
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +27,8 @@ FOLLOWED_BYTES_MAX = 1024 * 1024
 HELP = """Start a dev coordinator and a daemon to play with, and follow what they log.
 
 Everything lies in build/run/ and is kept: queue, journal, results, and the configuration, which may be edited.
-Ctrl-C stops both. A job that runs then goes on by itself; the next `make run` finds it and delivers it."""
+Kill either with `kill -9`: it is started again, and goes on where it was. Ctrl-C stops both. A job that runs then
+goes on by itself; the next `make run` finds it and delivers it."""
 
 
 @dataclass(slots=True)
@@ -80,33 +83,69 @@ def _greet(node: LocalNode) -> None:
         "python tools/submit.py" if root == f"http://{LISTEN}" else f"python tools/submit.py --url {root}"
     )
     config = _short(node.places.config)
+    assert node.coordinator is not None
+    assert node.miner is not None
     print(f"""
 coordinator   {node.base_url}   (its data: {_short(node.places.coordinator)})
 daemon        {node.health_url}/healthz   (configuration: {config})
-token         {node.token}   (MINER_AUTH of this start; on loopback, submitting needs none)
 
-Hand in jobs from another terminal, in .venv or with .venv/bin/python:
+For another terminal (the token is this start's):
+export MINER_AUTH={shlex.quote(node.token)}
+export FSM_MINER_CONFIG={shlex.quote(str(node.places.config))}
+
+Hand in jobs there, in .venv or with .venv/bin/python:
   {submit} run --wait -- echo hello world
   {submit} run --input in.mp4 --artifact out.mp4:video/mp4 --out results -- ffmpeg -y -i in.mp4 -c:v libx264 out.mp4
   {submit} run --task loudness --param file=in.mp4 --input in.mp4 --artifact result.json --out results
   {submit} list
 And look from the node's side:
-  fsm-miner jobs --config {config}
-  fsm-miner replay JOB --config {config}
+  fsm-miner jobs
+  fsm-miner replay JOB
+Kill either while a job runs; it is started again here:
+  kill -9 {node.miner.pid}   (the daemon)
+  kill -9 {node.coordinator.pid}   (the coordinator)
 
 Ctrl-C stops both.
 """)
 
 
 def _follow(node: LocalNode, followers: dict[str, Follower]) -> NoReturn:
+    listen = node.base_url.removeprefix("http://").removesuffix("/api/v1")
     while True:
         for name, follower in followers.items():
             for line in follower.lines():
                 print(f"{name:<12}{readable(line)}", flush=True)
-        for name, process in (("daemon", node.miner), ("coordinator", node.coordinator)):
-            if process is not None and process.poll() is not None:
-                raise Trouble(f"the {name} ended with status {process.returncode}; see {node.places.logs}")
+        # The coordinator first: without it, a daemon that starts can't register.
+        if _killed("coordinator", node.coordinator, node.places):
+            node.start_coordinator(listen)
+            _started_again("coordinator", node.coordinator)
+        if _killed("daemon", node.miner, node.places):
+            node.start_miner()
+            _started_again("daemon", node.miner)
         time.sleep(POLL_S)
+
+
+def _killed(name: str, process: "subprocess.Popen[bytes] | None", places: Places) -> bool:
+    """Return whether a signal has ended the process.
+
+    Raises:
+        Trouble: it has ended by itself; it would again.
+
+    """
+    if process is None or process.poll() is None:
+        return False
+    if process.returncode >= 0:
+        raise Trouble(f"the {name} ended with status {process.returncode}; see {places.logs}")
+    print(
+        f"{'playground':<12}the {name} was ended by signal {-process.returncode}: starting it again",
+        flush=True,
+    )
+    return True
+
+
+def _started_again(name: str, process: "subprocess.Popen[bytes] | None") -> None:
+    assert process is not None
+    print(f"{'playground':<12}the {name} works again, as process {process.pid}", flush=True)
 
 
 def _start(node: LocalNode, listen: str) -> dict[str, Follower]:

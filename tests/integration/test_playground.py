@@ -82,6 +82,37 @@ def test_a_job_outlives_the_playground_and_is_delivered_by_the_next(tmp_path, ad
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(p.info["cmdline"])]
 
 
+@pytest.mark.slow
+def test_what_is_killed_is_started_again_and_a_job_goes_on(tmp_path, address):
+    job = {"job_id": "nap", "runner": "cli", "command": "sleep", "args": ["3"], "timeout_s": 60}
+    folder = tmp_path / "a folder"
+    with playground(folder, address) as process:
+        greeting = read_until(process, "registered")
+        exports = [line for line in greeting.splitlines() if line.startswith("export ")]
+        shell = ["sh", "-c", "\n".join([*exports, 'echo "$FSM_MINER_CONFIG"; test -n "$MINER_AUTH"'])]
+        pasted = subprocess.run(shell, capture_output=True, text=True, check=True, env={})
+        assert len(exports) == 2
+        assert pasted.stdout == f"{folder}/miner/config.yaml\n"
+        miner, coordinator = (
+            int(line.split()[2]) for line in greeting.splitlines() if line.strip().startswith("kill -9 ")
+        )
+        (tmp_path / "sleep.yaml").write_text(ALLOWED)
+        config = folder / "miner" / "config.yaml"
+        allowlist = str(PLAYGROUND.parents[1] / "allowlist.d")
+        config.write_text(config.read_text().replace(allowlist, str(tmp_path / "sleep.yaml")))
+        os.kill(miner, signal.SIGKILL)
+        read_until(process, "the daemon was ended by signal 9: starting it again")
+        again = read_until(process, "the daemon works again")
+        httpx.post(f"http://{address}/admin/jobs", json=job, trust_env=False).raise_for_status()
+        read_until(process, "nap: PREP > RUNNING")
+        os.kill(coordinator, signal.SIGKILL)
+        os.kill(int(again.rsplit(maxsplit=1)[-1]), signal.SIGKILL)
+        read_until(process, "the coordinator works again")
+        read_until(process, "nap: UPLOADING > DONE")
+        view = httpx.get(f"http://{address}/admin/jobs/nap", trust_env=False).json()
+        assert (view["state"], len(view["attempts"])) == ("done", 1)
+
+
 def test_it_says_when_the_address_is_taken(tmp_path, address):
     host, port = address.split(":")
     with socket.socket() as other:
