@@ -18,6 +18,7 @@ from fsm_miner.session import Session
 from fsm_miner.site.cgroups import Isolation
 from fsm_miner.site.gpus import GpuBoard
 from fsm_miner.supervisor import Supervisor
+from fsm_miner.words import counted
 from states.admission import Capacity
 from states.table import State
 
@@ -78,13 +79,14 @@ class Status:
             "registered": self._session.is_ready,
             "draining": self._draining(),
             "running": self._count(_RUNNING),
-            "queued": self._count(_QUEUED),
+            "queued": self._queued(),
             "uploading": self._count({State.UPLOADING}),
             "outbox": self._outbox_view(),
             "slots": {"cpu": capacity.cpu, "gpu": capacity.gpu},
             "cpu_load": facts.load[0],
             "memory_free_mb": facts.memory_free_mb,
             "disk_free_mb": facts.disk_free_mb,
+            "gpus": len(self._gpus.reading.gpus),
             "vram_free": self._vram_free_mb(),
             **self._isolation().told,
             "last_heartbeat_at": None if last_ns is None else timestamp(last_ns),
@@ -99,9 +101,9 @@ class Status:
         """Return the same in a few words, for `systemctl status`."""
         words = [
             "registered" if self._session.is_ready else "not registered",
-            f"{self._count(_RUNNING)} running, {self._count(_QUEUED)} waiting",
+            f"{self._count(_RUNNING)} running, {self._queued()} waiting",
         ]
-        if delivering := self._count({State.UPLOADING}):
+        if delivering := self._delivering():
             words[-1] += f", {delivering} to deliver"
         if self._draining():
             words.append("draining")
@@ -118,10 +120,11 @@ class Status:
         if self._supervisor.journal_trouble is not None:
             found.append(f"the journal can't write: {self._supervisor.journal_trouble}")
         outbox = self._outbox_view()
+        many = outbox["waiting"] > 1
         if outbox["waiting"] and outbox["problem"] is not None:
             found.append(
-                f"{outbox['waiting']} outcomes wait for the coordinator, the oldest since "
-                f"{outbox['oldest_since']}: {outbox['problem']}"
+                f"{counted(outbox['waiting'], 'outcome')} {'wait' if many else 'waits'} for the coordinator, "
+                f"{'the oldest ' if many else ''}since {outbox['oldest_since']}: {outbox['problem']}"
             )
         if self._pull.held_back is not None and not self._draining():
             found.append(f"not pulling: {self._pull.held_back}")
@@ -142,7 +145,7 @@ class Status:
         ):
             name = state.lower()
             metrics.gauge(f"jobs_{name}", f"Jobs in {state}", lambda state=state: self._count({state}))
-        metrics.gauge("queue", "Jobs that wait for a slot or a retry", lambda: self._count(_QUEUED))
+        metrics.gauge("queue", "Jobs that wait for a slot or a retry", self._queued)
         metrics.gauge("running", "Jobs that hold a slot", lambda: self._count(_RUNNING))
         metrics.gauge("outbox", "Outcomes that wait to be delivered", lambda: float(len(self._waiting())))
         metrics.gauge("vram_free_mb", "Free video memory of all cards, in MiB", self._vram_free_mb)
@@ -161,6 +164,13 @@ class Status:
     def _count(self, states: "frozenset[State] | set[State]") -> int:
         counts = Counter(job.state for job in self._supervisor.jobs())
         return sum(counts[state] for state in states)
+
+    def _queued(self) -> int:
+        """Count the jobs that have yet to run. One whose outcome is known only waits to be delivered."""
+        return sum(job.state in _QUEUED and not job.outcome_known for job in self._supervisor.jobs())
+
+    def _delivering(self) -> int:
+        return sum(job.outcome_known or job.state is State.UPLOADING for job in self._supervisor.jobs())
 
     def _waiting(self) -> list[int]:
         """Return since when (UTC, ns) each outcome waits to be delivered."""

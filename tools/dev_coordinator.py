@@ -229,7 +229,7 @@ def main(
 ) -> None:
     """Run a coordinator for development.
 
-    Example: MINER_AUTH=dev python tools/dev_coordinator.py --data /tmp/coordinator
+    Example: MINER_AUTH=a-long-token-for-trying python tools/dev_coordinator.py --data /tmp/coordinator
 
     Then point a node at the URL it prints (also in DATA/url), and hand out work with tools/submit.py.
     It ends on SIGTERM or Ctrl-C, and goes on where it was when started again with the same --data.

@@ -12,6 +12,8 @@ from runners.allowlist import load
 
 __all__ = ["check_allowlist", "check_config", "check_secret"]
 
+_TOKEN_CHARS_LEAST = 8
+
 
 def check_config(path: Path, lines: Lines) -> tuple[Config | None, list[Finding]]:
     """Load the configuration; return it if it is in order, and what was found."""
@@ -51,9 +53,16 @@ def check_secret(config: Config, lines: Lines, environ: Mapping[str, str]) -> Fi
     """Check that the bootstrap token can be had."""
     key = "coordinator.auth_token"
     try:
-        resolve_secret(config.coordinator.auth_token, environ, key)
+        token = resolve_secret(config.coordinator.auth_token, environ, key)
     except ConfigError as error:
         return problem(error.problems[0].message, key, lines)
+    if len(token.reveal()) < _TOKEN_CHARS_LEAST:
+        return warning(
+            f"{config.coordinator.auth_token}: the token has less than {_TOKEN_CHARS_LEAST} characters: it can be "
+            "guessed, and words that it happens to be in show as [redacted]",
+            key,
+            lines,
+        )
     return ok(f"{config.coordinator.auth_token}: there is a token", key)
 
 

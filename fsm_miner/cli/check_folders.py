@@ -23,7 +23,13 @@ def check_folders(config: Config, lines: Lines) -> Iterator[Finding]:
     yield _makeable(root, "workspace.root", lines)
     yield _space(root, "workspace.root", reserve_mb, f"resources.disk_reserve_mb keeps {reserve_mb}", lines)
     yield _makeable(config.state_dir, "journal.path", lines)
-    yield _space(config.state_dir, "journal.path", _JOURNAL_FREE_MB, "the journal should have more", lines)
+    yield _space(
+        config.state_dir,
+        "journal.path",
+        _JOURNAL_FREE_MB,
+        f"the journal should have more than {_JOURNAL_FREE_MB}",
+        lines,
+    )
     yield _journal(config.journal.path, lines)
     if config.logging.path is not None:
         yield _log(config.logging.path, lines)

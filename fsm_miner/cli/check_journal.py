@@ -26,10 +26,13 @@ _SHOWN_MAX = 20
 
 @dataclass(slots=True)
 class _Report:
-    """What there is to say. `foreign`: those of the differences that would keep this version from starting."""
+    """What there is to say. `foreign`: those of the differences that would keep this version from starting.
+
+    `schema` is None where nothing was read, because the tables are not as they were made.
+    """
 
     path: Path
-    schema: int = 0
+    schema: int | None = None
     notes: dict[str, str] = field(default_factory=dict[str, str])
     survey: Survey = field(default_factory=Survey)
     foreign: list[Difference] = field(default_factory=list[Difference])
@@ -73,7 +76,7 @@ def _look(path: Path) -> _Report:
         if str(error) not in report.damage:
             report.damage.append(str(error))
     report.damage += map(str, report.survey.broken)
-    report.foreign = foreign(report.survey, report.notes, report.schema)
+    report.foreign = foreign(report.survey, report.notes, report.schema or 0)
     return report
 
 
@@ -101,8 +104,8 @@ def _as_data(report: _Report) -> dict[str, Any]:
         "version": __version__,
         "version_schema": NEWEST,
         "same_reading": report.notes.get("reading") == fingerprint(),
-        "streams": found.streams,
-        "records": found.records,
+        "streams": None if report.schema is None else found.streams,
+        "records": None if report.schema is None else found.records,
         "differing": found.differing,
         "differs": [
             {
@@ -123,10 +126,16 @@ def _show(screen: Screen, report: _Report) -> None:
     found = report.survey
     word = Cell("ok", "green") if report.ok else Cell("NOT ok", "bold red")
     last = report.notes.get("version")
+    read = f"{counted(found.streams, 'stream')}, {counted(found.records, 'record')}, schema {report.schema}"
     screen.say(
         word,
-        f": {report.path}: {counted(found.streams, 'stream')}, {counted(found.records, 'record')}, schema "
-        f"{report.schema}" + ("" if last is None else f", last taken over by version {last}"),
+        f": {report.path}: "
+        + (
+            "not read, because its tables are not as they were made, or can't be read"
+            if report.schema is None
+            else read
+        )
+        + ("" if last is None else f", last taken over by version {last}"),
     )
     for one in found.differences[:_SHOWN_MAX]:
         refused = one in report.foreign
@@ -148,9 +157,14 @@ def _verdict(report: _Report) -> str:
             "(exit code 5): stay with the version that works."
         )
     if report.damage:
+        which = (
+            f" `fsm-miner verify --journal {report.path}` reads it all the same, and names the records that don't hold."
+            if report.schema is None
+            else ""
+        )
         return (
             f"The journal is damaged; that is no reason against version {__version__}: any version salvages what "
-            "holds at its next start."
+            f"holds at its next start.{which}"
         )
     then = "" if report.schema == NEWEST else f", and brings it to schema {NEWEST} at its first start"
     return f"Version {__version__} reads all of it as it was written{then}."

@@ -8,7 +8,9 @@ from fsm_miner.instance import Running, find_running
 
 __all__ = ["NOT_RUNNING", "catches", "health_url", "listen_url", "the_running"]
 
-NOT_RUNNING = "no daemon runs in this state folder; start it: systemctl start aitbc-miner"
+NOT_RUNNING = (
+    "no daemon runs in this state folder; start it, under systemd for example: systemctl start aitbc-miner"
+)
 
 
 def the_running(config: Config) -> Running:

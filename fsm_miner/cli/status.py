@@ -11,7 +11,7 @@ from fsm_miner.cli.running import NOT_RUNNING, health_url
 from fsm_miner.cli.timeline import state_cell
 from fsm_miner.config import Config
 from fsm_miner.instance import Running, find_running
-from fsm_miner.words import span
+from fsm_miner.words import counted, span
 
 HELP = """Ask the running daemon how it is doing.
 
@@ -96,20 +96,26 @@ def _who(found: dict[str, Any]) -> str:
 
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    slots = mapping_of(found, "slots")
+    slots, waiting = mapping_of(found, "slots"), mapping_of(found, "outbox").get("waiting")
+    cards = found.get("gpus")
     yield "registered", "yes" if found.get("registered") else "no"
     yield "draining", "yes: `fsm-miner drain --off` takes it back" if found.get("draining") else "no"
     yield (
         "jobs",
-        f"{found.get('running')} running, {found.get('queued')} queued, {found.get('uploading')} uploading",
+        f"{found.get('running')} running, {found.get('queued')} queued, {found.get('uploading')} uploading"
+        + (f"; {counted(waiting, 'outcome')} to deliver" if waiting else ""),
     )
-    yield "slots", f"{slots.get('cpu')} CPU, {slots.get('gpu')} GPU"
+    # A slot without a card takes no job.
+    yield (
+        "slots",
+        f"{slots.get('cpu')} CPU, " + ("GPU: none here" if cards == 0 else f"{slots.get('gpu')} GPU"),
+    )
     yield "load", f"{found.get('cpu_load')}"
     yield (
         "free",
         (
-            f"{found.get('memory_free_mb')} MiB of memory, {found.get('disk_free_mb')} MiB of disk, "
-            f"{found.get('vram_free')} MiB of video memory"
+            f"{found.get('memory_free_mb')} MiB of memory, {found.get('disk_free_mb')} MiB of disk"
+            + ("" if cards == 0 else f", {found.get('vram_free')} MiB of video memory")
         ),
     )
     yield "isolation", ", ".join(texts_of(found, "isolation"))

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from itertools import count
 
 import pytest
@@ -85,6 +87,20 @@ def test_damage_is_no_other_reading(journal):
     assert "damaged: j-1/1: record 3" in text
     assert f"no reason against version {__version__}" in text
     assert data(journal, 1)["differs"] == []
+
+
+def test_tables_that_somebody_has_changed_are_not_read_and_it_says_who_reads_them(journal):
+    # As one does who wants to change a record: the trigger that forbids it has to go first.
+    with closing(sqlite3.connect(journal)) as conn, conn:
+        conn.execute("DROP TRIGGER records_no_update")
+        conn.execute("UPDATE records SET at_ns = 1 WHERE job_id = 'j-1' AND seq = 3")
+    text = check(1, "--journal", journal).stdout
+    assert f"NOT ok: {journal}: not read, because its tables are not as they were made" in text
+    assert f"`fsm-miner verify --journal {journal}` reads it all the same" in text
+    assert "0 streams" not in text
+    found = data(journal, 1)
+    assert (found["ok"], found["schema"], found["streams"], found["records"]) == (False, None, None, None)
+    assert "record 3" in fsm_miner("verify", "--journal", journal).stdout
 
 
 def test_a_file_that_is_no_journal(tmp_path):

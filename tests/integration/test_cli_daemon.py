@@ -141,6 +141,20 @@ def test_status_shows_the_page(node):
     assert json.loads(node.cli("status", "--json", code=0).stdout)["jobs"] == [JOB]
 
 
+def test_a_node_without_a_card_offers_none_and_an_outcome_that_waits_is_no_queued_job(node):
+    slots = {"cpu": 2, "gpu": 1}
+    node.stand_in(slots=slots, gpus=0, vram_free=0, outbox={"waiting": 1}, memory_free_mb=7, disk_free_mb=8)
+    text = node.cli("status", code=0).stdout
+    assert "2 CPU, GPU: none here" in text
+    assert "7 MiB of memory, 8 MiB of disk\n" in text
+    assert "0 running, 0 queued, 0 uploading; 1 outcome to deliver" in text
+    node.page(slots=slots, gpus=1, vram_free=900, outbox={"waiting": 0})
+    text = node.cli("status", code=0).stdout
+    assert "2 CPU, 1 GPU" in text
+    assert "900 MiB of video memory" in text
+    assert "to deliver" not in text
+
+
 def test_a_degraded_node_is_a_no_that_says_why(node):
     node.stand_in(status="degraded", trouble=["the journal can't write: disk full"])
     assert "! the journal can't write: disk full" in node.cli("status", code=1).stdout

@@ -103,6 +103,16 @@ def test_a_configuration_that_is_not_there(tmp_path):
     assert (one.file, one.line) == (str(tmp_path / "none.yaml"), None)
 
 
+def test_a_short_token_is_a_warning_that_does_not_show_it(node, monkeypatch):
+    monkeypatch.setenv("MINER_AUTH", "abcdefg")
+    found = check(node)
+    assert bad(found) == []
+    assert "can be guessed" in the(found, Level.WARNING, "less than 8 characters").message
+    assert "abcdefg" not in " ".join(map(str, found))
+    monkeypatch.setenv("MINER_AUTH", "abcdefgh")
+    the(check(node), Level.OK, "there is a token")
+
+
 def test_a_token_that_is_not_there_has_the_line_of_its_key(node, monkeypatch):
     monkeypatch.delenv("MINER_AUTH")
     (one,) = bad(check(node))
