@@ -72,7 +72,7 @@ class Reconciler:
                 case Reconciled():
                     for job, _ in asked:
                         if job.job_id in answer.abandon:
-                            await self._abandon(job, "the coordinator said so after a restart")
+                            await self._abandon(job, "the coordinator said so after a restart of the daemon")
                     return True
                 case Unauthorized():
                     self._session.invalidate(answer.reason)
@@ -90,7 +90,9 @@ class Reconciler:
             await self._session.ready()
             match await self._coordinator.ack(job.job_id, job.attempt):
                 case Gone(status):
-                    await self._abandon(job, f"the coordinator answers {status} to a new ack after a restart")
+                    await self._abandon(
+                        job, f"the coordinator answers {status} to a new ack after a restart of the daemon"
+                    )
                 case Unauthorized(reason):
                     self._session.invalidate(reason)
                 case Acked() | Unknown():

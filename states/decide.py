@@ -210,7 +210,7 @@ def _delivery_done(job: Job, stimulus: s.DeliveryDone, _policy: Policy) -> Event
 def _delivery_refused(job: Job, stimulus: s.DeliveryRefused, _policy: Policy) -> Events:
     if job.state is not State.UPLOADING:
         return _NONE
-    return (e.Superseded("the coordinator has moved on", stimulus.status),)
+    return (e.Superseded("the coordinator handed it out again, or forgot it", stimulus.status),)
 
 
 def _delivery_rejected(job: Job, stimulus: s.DeliveryRejected, policy: Policy) -> Events:
@@ -319,9 +319,14 @@ def _failure_of(gone: s.ProcessGone) -> Failure | None:
         case s.How.SANDBOX_FAILED:
             return Failure(ErrorCode.INTERNAL, f"the sandbox could not be built{detail}")
         case s.How.LOST:
-            return Failure(
-                ErrorCode.LOST, f"the process was lost without an exit code (power cut or reboot?){detail}"
-            )
+            return Failure(ErrorCode.LOST, _lost(gone.detail))
+
+
+def _lost(detail: str) -> str:
+    """Return how a process was lost: what is known of it, or else a guess."""
+    if detail:
+        return f"{detail}; it left no exit code"
+    return "the process was lost without an exit code (power cut or reboot?)"
 
 
 def _retry_or_outcome(job: Job, failure: Failure, now_ns: int, chance: float, policy: Policy) -> Events:

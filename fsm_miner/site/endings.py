@@ -79,7 +79,9 @@ def read_end(
     if end.how in {How.EXITED, How.SIGNALLED} and end.exit_code != 0:
         return replace(end, detail=_last_line(log_tail(files.log)))
     if end.how is How.LOST and look(files.lock) is LockState.ABSENT:
-        return replace(end, detail=f"its folder {files.work.parent} was removed while it ran")
+        return replace(
+            end, detail=f"its folder {files.work.parent} was removed while it ran, so the node ended it"
+        )
     return end
 
 

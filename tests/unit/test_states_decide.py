@@ -210,6 +210,16 @@ def test_an_end_says_what_the_process_left():
     assert outcome.message == "the command ended with exit code 3: its last line: no such codec"
 
 
+def test_what_is_known_of_a_lost_process_comes_first_and_a_guess_only_without_it():
+    detail = "its folder /j was removed while it ran, so the node ended it"
+    lost = replace(gone(s.How.LOST), detail=detail)
+    messages = [decide(job_at("RUNNING"), one, POLICY)[1].reason for one in (lost, gone(s.How.LOST))]
+    assert messages == [
+        f"{detail}; it left no exit code",
+        "the process was lost without an exit code (power cut or reboot?)",
+    ]
+
+
 # Retries.
 
 
