@@ -12,6 +12,7 @@ from fsm_miner.probe.descriptor import descriptor
 from fsm_miner.probe.host import HostFacts, HostProbe
 from fsm_miner.site.gpus import GpuBoard
 from fsm_miner.supervisor import Supervisor
+from fsm_miner.words import counted
 from states.admission import Capacity, Room
 
 __all__ = ["Node"]
@@ -139,7 +140,8 @@ class Node:
         waiting = sum(job.outcome_known for job in supervisor.jobs())
         watermark = self._config.outbox.pause_pull_at
         if watermark is not None and waiting >= watermark:
-            return f"{waiting} outcomes wait for the coordinator to take them; outbox.pause_pull_at is {watermark}"
+            words = f"{counted(waiting, 'outcome')} {'waits' if waiting == 1 else 'wait'} for the coordinator to take "
+            return f"{words}{'it' if waiting == 1 else 'them'}; outbox.pause_pull_at is {watermark}"
         unfit = self._premises()
         if unfit is not None:
             return unfit

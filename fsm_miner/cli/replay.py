@@ -139,8 +139,8 @@ def _show(screen: Screen, case: Case) -> None:
     write_end(screen, story, case.redacted)
     if case.others:
         # A bundle holds only one.
-        how = "" if case.exported_ns is not None else ": --attempt N shows them"
-        screen.say(f"others    attempts {', '.join(map(str, case.others))} of this job{how}")
+        how = "" if case.exported_ns is not None else " (--attempt N shows them)"
+        screen.say(f"other attempts: {', '.join(map(str, case.others))}{how}")
 
 
 def _origin(case: Case) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from fsm_miner.cli.output import STYLES, Cell
 from fsm_miner.forensics.story import Step, Story, due_json, job_json
-from fsm_miner.forensics.telling import artifacts_text, ranges, tell
+from fsm_miner.forensics.telling import artifacts_text, given_up, ranges, tell
 from fsm_miner.words import NS, span, utc
 from journal.port import Record
 from states.job import NEW, Job
@@ -120,7 +120,7 @@ def state_cell(state: str) -> Cell:
 def ending_cells(job: Job) -> list[str | Cell]:
     """Return the line on what came of the job, or on what it waits for."""
     if job.superseded is not None:
-        return ["outcome   none of ours: the coordinator has moved on: ", str(job.superseded)]
+        return ["outcome   given up: ", given_up(job.superseded)]
     if job.failure is not None:
         return ["outcome   ", Cell(str(job.failure.code), "red"), ": ", str(job.failure.message)]
     if job.outcome_known:

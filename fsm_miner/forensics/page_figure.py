@@ -224,7 +224,7 @@ def _break_bars(window: Window, breaks: Sequence[Break], y: int) -> Iterator[Htm
     for one in breaks:
         left, width = _stretch(window, one.start_ns, one.end_ns)
         words = cut(
-            f"{BREAK_NAMES[one.kind]} for {short_span(one.end_ns - one.start_ns)}. {one.words}",
+            f"{BREAK_NAMES[one.kind]} for {one.at_most}{short_span(one.end_ns - one.start_ns)}. {one.words}",
             _TITLE_CHARS_MAX,
         )
         shape = el(

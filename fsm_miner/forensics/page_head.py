@@ -7,6 +7,7 @@ from fsm_miner.forensics.page_charts import amount
 from fsm_miner.forensics.page_html import Html, cut, el, join, text
 from fsm_miner.forensics.page_life import Life, number_in, runs_of
 from fsm_miner.forensics.page_time import short_span
+from fsm_miner.forensics.telling import given_up
 from fsm_miner.words import NS, counted
 from states import events as e
 from states.job import Job
@@ -52,7 +53,7 @@ def _verdict(case: Case, life: Life | None) -> tuple[str, str, str]:
         return (
             "Given up",
             "care",
-            f"The coordinator has moved on after {spent}: {cut(str(job.superseded), _WORDS_MAX)}{way}.",
+            f"after {spent}: {cut(given_up(job.superseded), _WORDS_MAX)}{way}.",
         )
     if not job.outcome_known:
         label = _GOING_ON.get(job.state, "Waiting")

@@ -14,8 +14,10 @@ from typing import cast
 from fsm_miner.forensics.case import Case, Sample
 from fsm_miner.forensics.page_time import short_span
 from fsm_miner.forensics.story import Step
+from fsm_miner.forensics.telling import LATE_NS
 from fsm_miner.words import NS, counted
 from states import events as e
+from states.stimuli import How
 from states.table import FINAL, State
 
 __all__ = ["Bar", "Break", "Life", "Mark", "number_in", "read_life", "runs_of"]
@@ -51,12 +53,22 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A time in which something was missing: `kind` is "daemon", "reboot" or "coordinator"."""
+    """A time in which something was missing: `kind` is "daemon", "reboot" or "coordinator".
+
+    `seq` is the record that it ends at, or before; `quiet`: all that is known of it is that nobody looked at a run.
+    """
 
     kind: str
     start_ns: int
     end_ns: int
     words: str
+    seq: int = 0
+    quiet: bool = False
+
+    @property
+    def at_most(self) -> str:
+        """What to say before its length: of when it began, the last sign of a daemon is all that is known."""
+        return "" if self.kind == "coordinator" else "at most "
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,32 +220,46 @@ def _without_daemon(steps: Sequence[Step], at: Sequence[int], samples: Sequence[
     all_looks = sorted(sample.at_ns for sample in samples)
     for (before, step), (start_ns, end_ns) in zip(pairwise(steps), pairwise(at), strict=True):
         looks = all_looks[bisect_left(all_looks, start_ns) : bisect_left(all_looks, end_ns)]
-        seen_ns = max([start_ns, *looks])
+        seen_ns, seq = max([start_ns, *looks]), step.record.seq
         if step.record.boot_id != before.record.boot_id:
-            yield Break("reboot", seen_ns, end_ns, "The machine was started anew")
+            yield Break("reboot", seen_ns, end_ns, "The machine was started anew", seq)
         elif isinstance(step.event, e.Reattached):
             words = f"A new one found run {step.event.run} alive"
-            yield Break("daemon", seen_ns, end_ns, words)
-        elif isinstance(step.event, e.Launched) and _late(step.event, step) is not None:
-            began_ns = max(start_ns, end_ns - (_late(step.event, step) or 0))
-            yield Break(
-                "daemon", began_ns, end_ns, f"A new one found that run {step.event.run} had been started"
-            )
-        elif before.record.dest == State.RUNNING and len(looks) > _QUIET_FACTOR:
-            usual = median_low([later - earlier for earlier, later in pairwise(looks)])
-            quiet_ns = max(_QUIET_FACTOR * usual, _QUIET_MIN_NS)
-            for earlier, later in pairwise([*looks, end_ns]):
-                if later - earlier > quiet_ns:
-                    yield Break(
-                        "daemon", earlier, later, "Nobody watched the run: it was gone, or stood still"
-                    )
+            yield Break("daemon", seen_ns, end_ns, words, seq)
+        elif isinstance(step.event, e.Launched) and (late_ns := _late(step.event.started_ns, step)):
+            words = f"A new one found that run {step.event.run} had been started"
+            yield Break("daemon", max(start_ns, end_ns - late_ns), end_ns, words, seq)
+        elif _ended_late(step):
+            yield from _quiet(looks, seq)
+            words = "The end of the run was written down late: none was there, or its journal could not be written"
+            yield Break("daemon", seen_ns, end_ns, words, seq)
+        elif before.record.dest == State.RUNNING:
+            yield from _quiet([*looks, end_ns], seq)
 
 
-def _late(event: e.Launched, step: Step) -> int | None:
-    """Return how long after its start a run was recorded as started, if that is long."""
-    started_ns = cast("object", event.started_ns)  # the record may have been changed
-    late_ns = step.record.at_ns - started_ns if isinstance(started_ns, int) else 0
-    return late_ns if late_ns > _QUIET_MIN_NS else None
+def _quiet(looks: Sequence[int], seq: int) -> Iterator[Break]:
+    """Find where nobody looked at a run for long, as looks at it go."""
+    if len(looks) <= _QUIET_FACTOR:
+        return
+    gaps = [later - earlier for earlier, later in pairwise(looks)]
+    quiet_ns = max(_QUIET_FACTOR * median_low(gaps), _QUIET_MIN_NS)
+    for earlier, later in pairwise(looks):
+        if later - earlier > quiet_ns:
+            yield Break("daemon", earlier, later, "Nobody watched the run", seq, quiet=True)
+
+
+def _late(happened_ns: object, step: Step) -> int:
+    """Return how long after it happened something was recorded, if that is long; else 0."""
+    late_ns = (
+        step.record.at_ns - happened_ns if isinstance(happened_ns, int) else 0
+    )  # it may have been changed
+    return late_ns if late_ns > LATE_NS else 0
+
+
+def _ended_late(step: Step) -> bool:
+    """Say whether a run had ended long before that was recorded. Of a lost one, nobody knows."""
+    event = step.event
+    return isinstance(event, e.Ended) and event.how != How.LOST and _late(event.finished_ns, step) > 0
 
 
 def _without_coordinator(steps: Sequence[Step], at: Sequence[int], end_ns: int) -> Iterator[Break]:

@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fsm_miner.words import size, span, utc
+from fsm_miner.words import NS, size, span, utc
 from states import events as e
 
-__all__ = ["artifacts_text", "ranges", "tell"]
+__all__ = ["LATE_NS", "artifacts_text", "given_up", "ranges", "tell"]
+
+LATE_NS = 2 * NS
+"""What takes longer than this is worth a word."""
 
 _ARTIFACTS_SHOWN_MAX = 5
+_ONCE_SAID = "the coordinator has moved on"
 _WORDS_MAX = 6
 
 
@@ -59,7 +63,13 @@ def tell(event: e.Event) -> str:  # noqa: C901, PLR0912 - one case for each even
         case e.Delivered(status=status):
             return f"the coordinator has the outcome (HTTP {status})"
         case e.Superseded(reason=reason, status=status):
-            return f"the coordinator has moved on: {reason}" + ("" if status is None else f" (HTTP {status})")
+            return f"given up: {given_up(reason)}" + ("" if status is None else f" (HTTP {status})")
+
+
+def given_up(reason: object) -> str:
+    """Return why nobody wants a job of this node any more; older versions said of a refused delivery only that."""
+    words = str(reason)
+    return "the coordinator handed it out again, or forgot it" if words == _ONCE_SAID else words
 
 
 def artifacts_text(artifacts: tuple[Mapping[str, Any], ...]) -> str:

@@ -63,6 +63,7 @@ def why(case: Case) -> tuple[Sentence, ...]:
         since_ns = (last or part[0]).record.at_ns
         tell, chapter = _CHAPTERS[name], Chapter(before, since_ns, tuple(part))
         found += _breaks([*([last] if last else []), part[0]])
+        found += _unwatched(teller, part)
         found += _guarded(lambda tell=tell, chapter=chapter: tell(teller, chapter), part)
         found += _breaks(part)
         last = part[-1]
@@ -108,6 +109,13 @@ def _damage(case: Case, lost: Sequence[Step]) -> Iterator[Sentence]:
         )
     for line in case.story.trouble[:_TROUBLE_MAX]:
         yield sentence("damage", (f"Trouble: {quoted(line)}", ()))
+
+
+def _unwatched(teller: Teller, steps: Sequence[Step]) -> Iterator[Sentence]:
+    """Tell of the times in which nobody looked at a run, and of which nothing else is known."""
+    for seq in (step.record.seq for step in steps):
+        for gap_ns in teller.unwatched(seq):
+            yield sentence("run", (f"For at most {lasting(gap_ns)} nobody watched the run", (seq,)))
 
 
 def _breaks(steps: Sequence[Step]) -> Iterator[Sentence]:

@@ -4,17 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fsm_miner.forensics.case import Case
+from fsm_miner.forensics.page_life import Break, read_life
 from fsm_miner.forensics.story import Step
 from fsm_miner.forensics.why_words import Calendar
-from fsm_miner.words import NS
 from journal.port import Record
 from states import events as e
 from states.job import Job
 
-__all__ = ["LATE_NS", "Chapter", "Teller", "chapters_of"]
-
-LATE_NS = 2 * NS
-"""What takes longer than this is worth a word."""
+__all__ = ["Chapter", "Teller", "chapters_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +44,27 @@ class Chapter:
 
 
 class Teller:
-    """What the chapters share: the calendar, and the signs of life that are no records."""
+    """What the chapters share: the calendar, and the times in which something was missing, as the page draws them."""
 
     def __init__(self, case: Case) -> None:
         self.at = Calendar().at
-        self._samples_ns = sorted(sample.at_ns for sample in case.samples or ())
+        life = read_life(case)
+        self._breaks: tuple[Break, ...] = () if life is None else life.breaks
 
-    def silence_ns(self, since_ns: int, until_ns: int) -> int:
-        """Return how long before `until_ns` the last sign of a daemon's life was, not longer than `since_ns` ago."""
-        signs = [at_ns for at_ns in self._samples_ns if since_ns < at_ns < until_ns]
-        return until_ns - max([since_ns, *signs[-1:]])
+    def silence_ns(self, seq: int) -> int:
+        """Return how long before a record the last sign of a daemon's life was."""
+        return max(
+            [one.end_ns - one.start_ns for one in self._breaks if one.seq == seq and not one.quiet] or [0]
+        )
+
+    def unwatched(self, seq: int) -> list[int]:
+        """Return for how long nobody looked at a run before a record, of each time that nothing else is known of."""
+        return [one.end_ns - one.start_ns for one in self._breaks if one.seq == seq and one.quiet]
+
+    def longest_ns(self, since_seq: int, until_seq: int) -> int:
+        """Return how long the coordinator heard nothing at most, between two records."""
+        found = [one for one in self._breaks if since_seq < one.seq <= until_seq]
+        return max([one.end_ns - one.start_ns for one in found] or [0])
 
 
 def chapters_of(steps: Sequence[Step]) -> Iterator[tuple[str, list[Step]]]:

@@ -17,7 +17,8 @@ def verdict_of(case: Case, told: Sequence[Step]) -> Iterator[Sentence]:
     if not told:
         return
     job = case.story.job
-    key, last = case.story.key, told[-1].record.seq
+    last = told[-1].record.seq
+    key = f"{case.story.key}{'' if case.story.broken is None else ' (by its records)'}"
     known = _seqs(told, e.OutcomeKnown, e.OutcomeRevised)[-1:]
     if job.superseded is not None:
         yield sentence(

@@ -6,14 +6,23 @@ Each may raise what decoding raises where a record was changed into nonsense; `w
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from fsm_miner.forensics.telling import artifacts_text
+from fsm_miner.forensics.telling import artifacts_text, given_up
 from fsm_miner.forensics.why_chapters import Chapter, Teller
-from fsm_miner.forensics.why_words import BECAUSE, Sentence, lasting, mending, quoted, sentence, times
+from fsm_miner.forensics.why_words import (
+    BECAUSE,
+    Sentence,
+    lasting,
+    mending,
+    nanoseconds,
+    quoted,
+    sentence,
+    times,
+)
 from journal.port import Record
 from states import events as e
 from states.codes import ErrorCode, Failure
 
-__all__ = ["delivered", "outage", "outcome", "outcome_words", "revised", "superseded"]
+__all__ = ["delivered", "lease_lost", "outage", "outcome", "outcome_words", "revised", "superseded"]
 
 _REASONS_MAX = 3
 
@@ -98,4 +107,19 @@ def superseded(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     consequence = "its outcome was not delivered" if chapter.before.outcome_known else "nothing was run here"
     since = _since(teller, chapter.records[0])
     words = f"From {since} on the coordinator wanted nothing more of it from this node"
-    yield sentence("delivery", (f"{words} ({quoted(event.reason)}{status}); so {consequence}", chapter.seqs))
+    yield sentence(
+        "delivery", (f"{words} ({quoted(given_up(event.reason))}{status}); so {consequence}", chapter.seqs)
+    )
+    if chapter.before.abandoned is None:
+        yield from lease_lost(teller, chapter)
+
+
+def lease_lost(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
+    """Tell that the lease had probably run out, where the coordinator heard nothing of the node for longer."""
+    lease_s, record = chapter.before.lease_s, chapter.records[0]
+    silent_ns = teller.longest_ns(1, record.seq)
+    if lease_s is not None and silent_ns > nanoseconds(lease_s):
+        lease = lasting(nanoseconds(lease_s))
+        heard = f"the coordinator may have heard nothing of this node for {lasting(silent_ns)}"
+        words = f"Its lease of {lease} had probably run out: {heard}"
+        yield sentence("delivery", (words, (record.seq,)))

@@ -5,9 +5,9 @@ Each may raise what decoding raises where a record was changed into nonsense; `w
 
 from collections.abc import Iterator, Sequence
 
-from fsm_miner.forensics.telling import tell
-from fsm_miner.forensics.why_chapters import LATE_NS, Chapter, Teller
-from fsm_miner.forensics.why_outcome import outcome_words
+from fsm_miner.forensics.telling import LATE_NS, tell
+from fsm_miner.forensics.why_chapters import Chapter, Teller
+from fsm_miner.forensics.why_outcome import lease_lost, outcome_words
 from fsm_miner.forensics.why_words import BECAUSE, Sentence, lasting, nanoseconds, quoted, sentence, used
 from states import events as e
 from states.job import Job
@@ -133,11 +133,10 @@ def launched(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
 
 def reattached(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     """Tell of daemons that came and found the process alive."""
-    since_ns = 0 if chapter.before.launch is None else chapter.before.launch.started_ns
     parts: list[tuple[str, Sequence[int]]] = []
     for event, record in zip(chapter.events, chapter.records, strict=True):
         assert isinstance(event, e.Reattached)
-        silent = lasting(teller.silence_ns(since_ns, record.at_ns))
+        silent = lasting(teller.silence_ns(record.seq))
         first = (
             "A daemon died or was stopped while it ran; the next"
             if not parts
@@ -152,7 +151,6 @@ def reattached(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
                 (record.seq,),
             )
         )
-        since_ns = record.at_ns
     yield sentence("run", *parts)
 
 
@@ -170,6 +168,7 @@ def abandon(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     assert isinstance(event, e.AbandonRequested)
     words = f"The coordinator took it away from this node {teller.at(chapter.records[0].at_ns)}: {quoted(event.reason)}"
     yield sentence("run", (words, chapter.seqs))
+    yield from lease_lost(teller, chapter)
 
 
 def limit(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
@@ -202,10 +201,8 @@ def end(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     yield sentence("run", *parts)
     late_ns = record.at_ns - ended.finished_ns
     if late_ns > LATE_NS and ended.how != How.LOST:
-        yield sentence(
-            "run",
-            (f"No daemon was there to see that: it was found out {lasting(late_ns)} later", (record.seq,)),
-        )
+        because = "no daemon was there, or its journal could not be written"
+        yield sentence("run", (f"This was written down {lasting(late_ns)} later: {because}", (record.seq,)))
 
 
 def _how(before: Job, ended: e.Ended) -> str:

@@ -104,7 +104,7 @@ def test_replay_shows_the_newest_attempt_and_knows_the_others(tmp_path):
     path = write_journal(tmp_path / "j.db", denied("j-1", 1), succeeded("j-1", 2))
     text = replay(path, "j-1").stdout
     assert text.startswith("j-1/2 ")
-    assert "others    attempts 1" in text
+    assert "other attempts: 1 (--attempt N shows them)" in text
     assert replay(path, "j-1", "--attempt", "1").stdout.startswith("j-1/1 ")
     assert "it has 1, 2" in replay(path, "j-1/9", code=1).stderr
 

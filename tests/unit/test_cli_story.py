@@ -128,7 +128,7 @@ def test_no_records_no_timeline():
         (succeeded()[:4], "outcome   none yet"),
         (
             [offered(), e.Superseded("gone", 404)],
-            "outcome   none of ours: the coordinator has moved on: gone",
+            "outcome   given up: gone",
         ),
     ],
 )
@@ -221,7 +221,7 @@ TOLD = {
     "RetryScheduled": "deliver again in 5.000s, at 2026-01-01 00:00:00.000: HTTP 503",
     "RetryDue": "the wait is over",
     "Delivered": "the coordinator has the outcome (HTTP 200)",
-    "Superseded": "the coordinator has moved on: gone (HTTP 410)",
+    "Superseded": "given up: gone (HTTP 410)",
 }
 
 

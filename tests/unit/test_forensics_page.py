@@ -283,6 +283,21 @@ def test_an_outage_lasts_until_the_try_that_got_through():
     assert outage.words == "The outcome could not be delivered: 3 tries, the last: HTTP 503"
 
 
+def test_an_end_that_was_written_down_late_is_seen():
+    timed = [(offered(), 0), (e.Acked(), 1), (e.PrepStarted(), 2), (intended(), 3), (launched(), 4 * MS)]
+    timed += [(e.Ended("exited", 0, None, START_NS + 20 * SECOND, {}), 60 * SECOND)]
+    case = case_of(timed)
+    (late,) = read_life(case).breaks
+    assert (late.kind, late.start_ns, late.end_ns) == ("daemon", START_NS + 4 * MS, START_NS + 60 * SECOND)
+    assert "No daemon for at most 1 min. The end of the run was written down late" in render(case)
+
+
+def test_a_job_that_was_given_up_says_so_once():
+    timed = [(offered(), 0), (e.Superseded("the coordinator has moved on", 409), 38 * SECOND)]
+    words = "".join(read(render(case_of(timed))).words)
+    assert "Given upafter 38 s: the coordinator handed it out again, or forgot it." in words
+
+
 def test_a_reboot_is_seen():
     (reboot,) = read_life(CASES["long"]()).breaks
     assert reboot.kind == "reboot"
