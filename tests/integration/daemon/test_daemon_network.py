@@ -137,6 +137,40 @@ def test_a_job_without_it_has_no_proxy_and_no_listener(rig):
     assert "network" not in usage
 
 
+PRYING = """
+import socket
+def told(target):
+    with socket.create_connection(("127.0.0.1", 3128), 20) as proxy:
+        proxy.sendall(f"CONNECT {target} HTTP/1.1\\r\\n\\r\\n".encode("latin-1"))
+        return proxy.makefile(encoding="latin-1").readline().split()[1]
+for host in ("127.0.0.1", "localhost", "localhost.", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "0.0.0.0"):
+    print(told(f"{host}:COORDINATOR"))
+for target in ("169.254.169.254:80", "[fd00:ec2::254]:80", "metadata.google.internal:80", "u@localhost:OPEN",
+               "localhost:OPEN@elsewhere:1", "localhost:OPEN/", "localhost:OPEN\\r\\nX: y", "l\xf6calhost:OPEN"):
+    print(told(target))
+try:
+    print(socket.create_connection(("127.0.0.1", COORDINATOR), 5))
+except OSError:
+    print("direct")
+try:
+    print(socket.getaddrinfo("example.org", 80))
+except OSError:
+    print("names")
+"""
+
+
+def test_with_a_proxy_a_job_still_reaches_nothing_of_the_host(rig, servers):
+    before = len(servers[0].heard)
+    code = PRYING.replace("COORDINATOR", str(rig.coordinator.port)).replace("OPEN", str(servers[0].port))
+    job = printed('exec python3 -c "$GREETING"', env={"GREETING": code}, **wants(servers[0]))
+    output, usage = delivered(rig, rig.coordinator.run(job))
+    *answers, direct, names = output.split()
+    assert set(answers) <= {"400", "403"}
+    assert (len(answers), direct, names) == (16, "direct", "names")
+    assert usage["network"]["connections"] == 0
+    assert len(servers[0].heard) == before
+
+
 def test_a_flood_of_connections_is_held_back_and_harms_nobody(rig, servers):
     flood = (
         "python3 -c '\nimport socket\nheld = []\nfor _ in range(400):\n  s = socket.socket(); s.setblocking(False)\n"
