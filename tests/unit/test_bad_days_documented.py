@@ -26,7 +26,8 @@ def test_each_test_exists_and_each_bad_day_is_told():
     named = set(re.findall(r"(test_\w+\.py)::(test_\w+)", TEXT))
     files = {"test_daemon_full_disks.py", "test_daemon_bad_days.py"}
     there = {(file, name) for file in files for name in names_in(TESTS / file)}
-    assert named <= there
+    every = {(path.name, name) for path in TESTS.glob("test_*.py") for name in names_in(path)}
+    assert named <= every
     untold = {name for _, name in there - named}
     about_limits = {  # docs/security.md has these
         "test_a_job_may_make_only_so_many_files",
@@ -53,6 +54,9 @@ def test_each_test_exists_and_each_bad_day_is_told():
         "was removed while it ran",
         "no longer what was collected",
         "could not be put back: ",
+        "the coordinator refuses this node (",
+        "finished jobs hold ",
+        "which go one by one until there is",
     ],
 )
 def test_what_is_quoted_is_what_is_said(words):
