@@ -4,6 +4,7 @@ They are kept for people to look at. Where the node could take no job for their 
 Those that hold most go first, so that the fewest are lost: the job that filled the disk, not all that came before it.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from fsm_miner.log_port import Log
 from fsm_miner.offload import offload
 from fsm_miner.sweeper import Finished
+from fsm_miner.words import counted
 from fsm_miner.workspace import Workspace
 from journal.port import StreamKey
 from runners.measure import measure_written
@@ -62,8 +64,8 @@ class EarlySweep:
             return ()
         held_mb = sum(one.bytes for one in self._held.values()) / _MIB
         what = (
-            f"finished jobs hold {held_mb:.0f} MiB in {len(self._held)} folders, which go one by one until there is "
-            "room"
+            f"finished jobs hold {held_mb:.0f} MiB in {counted(len(self._held), 'folder')}, which go one by one until "
+            "there is room"
             if self._held
             else "finished jobs hold 0 MiB there: jobs that are not delivered yet, or others on the disk, hold the rest"
         )
@@ -78,11 +80,11 @@ class EarlySweep:
         if self._short() is None:
             self._held = None
             return
-        order = await offload(lambda: _by_weight(self._root, finished))
-        self._held = {one.job.key: one for one in order}
+        # What could not be removed is not looked through again and again: this is asked for every second.
+        stuck = [one for key, one in (self._held or {}).items() if key in self._stuck]
+        order = await offload(lambda: _by_weight(self._root, finished, self._stuck))
+        self._held = {one.job.key: one for one in (*order, *stuck)}
         for one in order:
-            if one.job.key in self._stuck:
-                continue
             if self._short() is None:
                 return
             await self._remove(one)
@@ -104,17 +106,24 @@ class EarlySweep:
         )
 
 
-def _by_weight(root: Path, finished: Collection[Finished]) -> list[_Held]:
-    """Return what is there of finished jobs: most bytes first, then most files, then the oldest end."""
-    held = [one for job in finished if (one := _weigh(root, job)) is not None]
+def _by_weight(root: Path, finished: Collection[Finished], but: Collection[StreamKey]) -> list[_Held]:
+    """Return what is there of finished jobs `but` some: most bytes first, then most files, then the oldest end."""
+    try:
+        names = set(os.listdir(root))  # noqa: PTH208 - names, not paths
+    except OSError:  # it is gone: a look at the premises says so
+        return []
+    held = [
+        one
+        for job in finished
+        if job.key not in but and (one := _weigh(Workspace(root, *job.key).folder, names, job)) is not None
+    ]
     return sorted(held, key=lambda one: (-one.bytes, -one.files, one.job.at_ns))
 
 
-def _weigh(root: Path, job: Finished) -> _Held | None:
-    folder = Workspace(root, *job.key).folder
-    if folder.is_symlink() or not folder.is_dir():
-        return None
+def _weigh(folder: Path, names: Collection[str], job: Finished) -> _Held | None:
     try:
+        if folder.name not in names or folder.is_symlink() or not folder.is_dir():
+            return None
         written = measure_written([folder])
     except OSError:  # it goes last; why it can't be read is said when it can't be removed either
         return _Held(job, 0, 0)

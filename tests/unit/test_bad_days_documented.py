@@ -56,7 +56,7 @@ def test_each_test_exists_and_each_bad_day_is_told():
         "could not be put back: ",
         "the coordinator refuses this node (",
         "finished jobs hold ",
-        "which go one by one until there is",
+        "which go one by one until ",
     ],
 )
 def test_what_is_quoted_is_what_is_said(words):

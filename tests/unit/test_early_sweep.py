@@ -78,7 +78,7 @@ def test_what_cannot_be_removed_is_reported_once_until_it_is_tried_again(tmp_pat
     (told,) = log.told("folder_not_removed")
     assert told["problem"].startswith(f"{tmp_path}/stuck: could not be removed completely")
     assert [one["job_id"] for one in log.told("swept_early")] == ["other"]
-    assert "finished jobs hold 2 MiB in 1 folders" in early.troubles()[0]
+    assert "finished jobs hold 2 MiB in 1 folder," in early.troubles()[0]
     early.try_again()
     asyncio.run(early.sweep(finished))
     assert len(log.told("folder_not_removed")) == 2
