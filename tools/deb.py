@@ -28,8 +28,8 @@ PYTHONS = ("3.11", "3.13")
 # What the older release's glibc (2.36) can load.
 PLATFORMS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-# sqlite-utils asks for pip to install plug-ins with, which nobody does here.
-UNUSED = ("pip", "pip-*.dist-info")
+# sqlite-utils asks for pip to install plug-ins with, which nobody does here. Time zones are Debian's own (tzdata).
+UNUSED = ("pip", "pip-*.dist-info", "tzdata", "tzdata-*.dist-info")
 
 LIB = "usr/lib/aitbc/miner"
 SPEC_LIB = "/usr/local/lib/aitbc/miner"

@@ -30,6 +30,9 @@ _OTHERS = re.compile(
 )
 
 
+_DROP_IN = Path(f"/etc/systemd/system/{DAEMON}.d/test.conf")
+
+
 def _there() -> set[str]:
     return {path for path in listing(*_WHERE) if not _OTHERS.search(path)}
 
@@ -79,6 +82,10 @@ def configure(world: World) -> dict[str, Any]:
     (ETC / "token").touch(mode=0o600)
     (ETC / "token").write_text(TOKEN + "\n")
     (ETC / "allowlist.d" / "sh.yaml").write_text(SH_RULE)
+    # The watchdog and the restart as shipped, only sooner.
+    _DROP_IN.parent.mkdir()
+    _DROP_IN.write_text("[Service]\nWatchdogSec=10\nTimeoutAbortSec=2\nRestartSec=1\n")
+    run("systemctl", "daemon-reload")
     world.start_coordinator()
     run("systemctl", "start", DAEMON)
     world.registered()
@@ -95,8 +102,8 @@ def remove(world: World) -> dict[str, Any]:
     job_id = world.submit("touch started; sleep 300")
     world.running(job_id)
     run("dpkg", "--remove", "fsm-miner")
-    for unit in (DAEMON, JOBS_UNIT):
-        assert shown(unit, "LoadState") == "not-found", unit
+    assert shown(DAEMON, "ActiveState") == shown(JOBS_UNIT, "ActiveState") == "inactive"
+    assert shown(JOBS_UNIT, "LoadState") == "not-found"
     uid = pwd.getpwnam("games").pw_uid
     assert [path.name for path in Path("/proc").glob("[0-9]*") if path.stat().st_uid == uid] == []
     left = sorted(_there() - set(world.kept["before"]))
@@ -105,6 +112,8 @@ def remove(world: World) -> dict[str, Any]:
     left = [path for path in left if not path.startswith(("/etc/", "/var/lib/aitbc", "/var/log/aitbc"))]
     assert set(left) == kept, left
     own.unlink()
+    _DROP_IN.unlink()
+    _DROP_IN.parent.rmdir()
     assert (ETC / "config.yaml").read_text() == CONFIG
     assert Path("/var/lib/aitbc/miner/journal.db").exists()
     return {}
