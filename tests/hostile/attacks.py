@@ -444,7 +444,7 @@ _NETWORK = (
         "abstract sockets",
         "a service of the host on an abstract Unix socket",
         "not there: abstract names belong to a network namespace",
-        "s = socket.socket(socket.AF_UNIX)\nsay(attempt(s.connect, '\\0fsm-miner-hostile-test'))",
+        "s = socket.socket(socket.AF_UNIX)\nsay(attempt(s.connect, '\\0ABSTRACT_NAME'))",
         lines=("ECONNREFUSED",),
     ),
     _attack(

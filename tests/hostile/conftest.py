@@ -1,6 +1,7 @@
 """One daemon for all attacks, a neighbour that works beside each, and somebody who asks how the daemon is."""
 
 import json
+import os
 import socket
 import statistics
 import threading
@@ -21,7 +22,7 @@ PYTHON_RULE = {
     "max_runtime_s": 30,
     "max_output_mb": 8,
 }
-ABSTRACT = "\0fsm-miner-hostile-test"
+ABSTRACT = f"fsm-miner-hostile-{os.getpid()}"
 
 # Computes, sleeps, and writes durably in turns, and is therefore slowed down by whatever is short.
 NEIGHBOUR = """
@@ -53,7 +54,7 @@ def rig(shared_rigs):  # noqa: F811
 def _abstract_service():
     """A service of the host that a job would like to reach."""
     with closing(socket.socket(socket.AF_UNIX)) as listener:
-        listener.bind(ABSTRACT)
+        listener.bind(f"\0{ABSTRACT}")
         listener.listen()
         yield
 

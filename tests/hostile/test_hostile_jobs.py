@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.attacks import ATTACKS
-from tests.hostile.conftest import neighbour, run_alone, took_s
+from tests.hostile.conftest import ABSTRACT, neighbour, run_alone, took_s
 from tests.integration.daemon.rig import until
 
 SLOWER_AT_MOST = 1.5
@@ -41,7 +41,7 @@ def run_beside(rig, attack):
     """Run the attack and its neighbour side by side; return what came of the one, and how long the other took."""
     manifest = attack.manifest(str(rig.node.folder))
     ports = [rig.coordinator.port, int(rig.node.status_url().rpartition(":")[2])]
-    manifest["args"][1] = manifest["args"][1].replace("PORTS", str(ports))
+    manifest["args"][1] = manifest["args"][1].replace("PORTS", str(ports)).replace("ABSTRACT_NAME", ABSTRACT)
     hostile, beside = rig.coordinator.submit(manifest, neighbour())
     if attack.cancel:
         rig.node.await_printed(hostile, attack.lines[0])

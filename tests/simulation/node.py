@@ -79,13 +79,13 @@ class _WatchedOutbox:
     def __init__(self, outbox: Outbox, promises: Promises) -> None:
         self._outbox = outbox
         self._promises = promises
-        self._waiting: list[int] = []
+        self._waiting: list[tuple[int, int]] = []
         self.answered = outbox.answered
         self.unanswered = outbox.unanswered
 
     @asynccontextmanager
     async def turn(self, job: Job) -> AsyncGenerator[None]:
-        mine = since_ns(job)
+        mine = (job.deliveries, since_ns(job))
         self._waiting.append(mine)
         waits = True
         try:
@@ -94,7 +94,7 @@ class _WatchedOutbox:
                 waits = False
                 oldest = min(self._waiting, default=mine)
                 self._promises.holds(
-                    "oldest-first", mine <= oldest, f"{key_of(job)} has its turn before an older one"
+                    "oldest-first", mine <= oldest, f"{key_of(job)} has its turn out of order"
                 )
                 yield
         finally:

@@ -38,7 +38,7 @@ PROMISES = {
     "secrets": "secrets are in no record, and leave memory with their job",
     "held-back": "nothing is pulled while the node drains or its journal can't write",
     "few-deliveries": "no more deliveries are under way at once than configured",
-    "oldest-first": "of the outcomes whose time has come, the oldest is delivered first",
+    "oldest-first": "of the outcomes whose time has come, those tried least often go first, and of them the oldest",
     "loops": "no loop ends, and heartbeats go on while the token is good",
     "no-storm": "no call is made more than 120 times a minute",
     "stops": "an orderly stop takes less than five minutes",

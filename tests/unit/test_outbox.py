@@ -22,8 +22,8 @@ class _Dice:
         return 1.0 - 2**-53  # the longest wait
 
 
-def job(age, name=""):
-    return NEW._replace(job_id=name or f"j-{age}", offered_ns=age)
+def job(age, tries=1):
+    return NEW._replace(job_id=f"j-{age}", offered_ns=age, deliveries=tries)
 
 
 def outbox(max_concurrent=2):
@@ -108,9 +108,59 @@ async def enter(box, age):
 def test_what_the_coordinator_asks_for_is_waited_for():
     async def main():
         box, clock = outbox(), VirtualClock()
-        box.unanswered("429", 300.0)
+        box.unanswered("429", 60.0)
         await (await enter(box, 1)).aclose()
-        assert clock.now_s() == pytest.approx(300.0)
+        assert clock.now_s() == pytest.approx(60.0)
+        box.unanswered("429", 3600.0)  # perhaps for that job alone
+        await (await enter(box, 1)).aclose()
+        assert clock.now_s() == pytest.approx(60.0 + BACKOFF.max_s)
+
+    run(main())
+
+
+def test_what_was_never_tried_asks_at_once_and_goes_before_what_was():
+    async def main():
+        box, clock, order = outbox(1), VirtualClock(), []
+        box.unanswered("500 for another", None)
+
+        async def deliver(age, tries):
+            async with box.turn(job(age, tries)):
+                order.append((age, tries))
+                box.unanswered("500", None)
+
+        await asyncio.gather(*(deliver(*one) for one in ((1, 5), (2, 2), (9, 0), (8, 0))))
+        assert order == [(9, 0), (8, 0), (2, 2), (1, 5)]  # 9 was there first
+        assert clock.now_s() > 0
+
+    run(main())
+
+
+def test_outcomes_that_are_never_taken_hold_up_nobody():
+    """Two that fail for ever, and good ones that come now and then: each good one goes at its first try."""
+
+    async def main():
+        box, clock, waited = outbox(1), VirtualClock(), []
+
+        async def poisoned(age):
+            for tries in range(1, 40):
+                async with box.turn(job(age, tries)):
+                    await asyncio.sleep(0.1)
+                    box.unanswered("500", None)
+                await asyncio.sleep(min(5.0 * 2**tries, 120.0))
+
+        async def good(age):
+            await asyncio.sleep(age)
+            came_s = clock.now_s()
+            async with box.turn(job(age, 0)):
+                box.answered()
+            waited.append(clock.now_s() - came_s)
+
+        ending = [asyncio.create_task(poisoned(age)) for age in (0, 1)]
+        await asyncio.gather(*(good(age) for age in range(50, 1000, 50)))
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        assert max(waited) <= 0.2
 
     run(main())
 
