@@ -13,8 +13,9 @@ from threading import Event
 from fsm_miner.clock import Clock
 from fsm_miner.log_port import Log
 from fsm_miner.offload import offload
+from journal.onlooker import Damaged
 from journal.port import ChainBroken, JournalError, StreamKey
-from journal.reader import Damaged, in_the_way, open_reader
+from journal.reader import in_the_way, open_reader
 from journal.record import ChainChecker
 from journal.sqlite import SqliteJournal
 from journal.suspicion import suspect

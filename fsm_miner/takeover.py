@@ -22,8 +22,9 @@ from fsm_miner.reading import Difference, Survey, fingerprint, survey
 from fsm_miner.recovery import NONSENSE, Recovered, Telling, told
 from fsm_miner.sweeper import Finished
 from fsm_miner.upcasters import UPCASTERS
+from journal.onlooker import Damaged
 from journal.port import ChainBroken, JournalError, JournalUnavailable, StreamKey
-from journal.reader import Damaged, Reader, in_the_way, open_reader
+from journal.reader import Reader, in_the_way, open_reader
 from journal.retention import stamp
 from journal.salvage import Salvage, finish_swap, lend_index, salvage
 from journal.sqlite import SqliteJournal

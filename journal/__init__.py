@@ -8,6 +8,7 @@ How it hangs together, from the promise to the disk:
     memory      the twin without a disk, and `failing`, which fails on purpose: both for tests
     schema      the tables, the triggers that forbid UPDATE and DELETE, the migrations
     presence    whether the open files still have their names, and putting them back
+    put_back    what a put-back leaves on the disk, and finishing it at the next start
     writer      the thread that owns the connection: everything that waits shares one commit
     reader      reading beside the writer, or without one, and changing nothing
     sqlite      the durable backend, made of the three above
@@ -21,6 +22,7 @@ reading tells. The chain is verified on the bytes as stored, whenever they are r
 
 from journal.failing import FailingJournal, FailsOnNth
 from journal.memory import MemoryJournal
+from journal.onlooker import Damaged
 from journal.opening import open_journal
 from journal.port import (
     AppendConflict,
@@ -33,7 +35,7 @@ from journal.port import (
     Record,
     StreamKey,
 )
-from journal.reader import Damaged, Reader, open_reader
+from journal.reader import Reader, open_reader
 from journal.record import GENESIS, Head, canonical_json, verify_chain
 from journal.retention import Expiry, ExportBroken, read_export
 from journal.salvage import Salvage

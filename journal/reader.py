@@ -1,44 +1,32 @@
-"""Reading the database without touching it, beside a running daemon or without one.
+"""Reading a journal: streams, listings and checks, over a connection that changes nothing (`journal.onlooker`)."""
 
-SQLite's plain read-only mode may still create or rewrite the `-shm` file. Two other ways don't:
-`readonly_shm` where a write-ahead log is there, `immutable` where there is none (clean shutdown).
-"""
-
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from journal import queries as sql
-from journal.port import ChainBroken, JournalError, JournalUnavailable, Record, StreamKey
+from journal.onlooker import Damaged, connect_reader
+from journal.port import ChainBroken, JournalUnavailable, Record, StreamKey
 from journal.queries import COLUMNS, INSERT
 from journal.record import ChainChecker, Head
 from journal.schema import SchemaTooNew, schema_version
 from journal.upcast import Upcasters
-from journal.wal import holds_commit
 
 __all__ = [
     "COLUMNS",
     "INSERT",
     "UNREADABLE",
-    "Damaged",
     "Ended",
     "Reader",
-    "connect_reader",
     "in_the_way",
     "open_reader",
     "to_record",
 ]
 
-_GLIMPSES_MAX = 1000
 _ROWS_AT_ONCE = 512
 # SQLite quotes a rotten schema in its message, and the driver fails to decode that.
 UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
-
-
-class Damaged(JournalError):
-    """The database can't be read as it is: opening it for writing sets it aside and salvages it."""
 
 
 def to_record(row: tuple[Any, ...]) -> Record:
@@ -58,55 +46,6 @@ def to_record(row: tuple[Any, ...]) -> Record:
         prev.hex(),
         digest.hex(),
     )
-
-
-class _Onlooker(sqlite3.Connection):
-    """A connection that may not write to the log's index.
-
-    Where it meets the index in the middle of a commit, SQLite takes that for one that nobody looks after, and asks
-    for a recovery that an onlooker may not make. A moment later the index is whole.
-    """
-
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        for _ in range(_GLIMPSES_MAX):
-            try:
-                return super().execute(sql, parameters)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_RECOVERY:
-                    raise
-                os.sched_yield()
-        return super().execute(sql, parameters)
-
-
-def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
-    """Open `path` so that neither it nor its neighbours are created or changed.
-
-    `live`: this process has it open for writing as well, so SQLite looks after the log, whatever is in it.
-
-    Raises:
-        Damaged: there is a write-ahead log without its index, or nothing that SQLite can open.
-        FileNotFoundError: there is no such file.
-
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no journal here")
-    log = path.with_name(path.name + "-wal")
-    index = path.with_name(path.name + "-shm")
-    if not log.exists():
-        how = "immutable=1"
-    elif index.exists() and (live or log.stat().st_size == 0 or holds_commit(log)):
-        how = "readonly_shm=1"
-    elif not holds_commit(log):
-        how = "immutable=1"
-    else:
-        raise Damaged(f"{log} is there and {index.name} is not: start the daemon once, it puts this right")
-    uri = f"{path.absolute().as_uri()}?mode=ro&{how}"
-    try:
-        return sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0, factory=_Onlooker
-        )
-    except sqlite3.Error as error:
-        raise Damaged(f"{path}: {error}") from error
 
 
 def in_the_way(error: Damaged) -> bool:

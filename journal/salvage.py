@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from journal.creation import make_whole
+from journal.onlooker import Damaged, connect_reader
 from journal.port import ChainBroken, JournalUnavailable, Record, StreamKey
-from journal.reader import COLUMNS, INSERT, UNREADABLE, Damaged, connect_reader, open_reader, to_record
+from journal.put_back import finish_put_back
+from journal.reader import COLUMNS, INSERT, UNREADABLE, open_reader, to_record
 from journal.record import ChainChecker
 from journal.schema import connect_writer, fsync_folder
 
@@ -114,20 +116,23 @@ def salvage(path: Path, reason: str, now_ns: int, stamp: str) -> Salvage:
 
 
 def finish_swap(path: Path) -> Path | None:
-    """Finish a swap that a crash has interrupted; return where the old database is, None if there was no swap.
+    """Finish what a crash has interrupted; return the file to look at: the old database, or half a copy; None if none.
 
-    The log goes first: left beside the fresh database, SQLite would replay it into that.
+    Call it before the journal is opened. A put-back that can be finished leaves nothing to look at. The log goes
+    first: left beside the fresh database, SQLite would replay it into that.
 
     Raises:
+        SchemaTooNew: a later release was putting the journal back; nothing was changed.
         OSError: a file could not be renamed.
 
     """
+    unfinished = finish_put_back(path)
     prefix = f"{path.name}.salvaged-"
     complete = sorted(
         p for p in path.parent.iterdir() if p.name.startswith(prefix) and "-" not in p.name[len(prefix) :]
     )
     if not complete:
-        return None
+        return unfinished
     fresh = complete[-1]
     aside = path.with_name(f"{path.name}.damaged-{fresh.name[len(prefix) :]}")
     for suffix in ("-journal", "-wal", "-shm", ""):

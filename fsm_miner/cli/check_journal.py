@@ -16,7 +16,8 @@ from fsm_miner.reading import Difference, Survey, fingerprint, survey
 from fsm_miner.takeover import foreign
 from fsm_miner.upcasters import UPCASTERS
 from fsm_miner.words import counted
-from journal.reader import Damaged, open_reader
+from journal.onlooker import Damaged
+from journal.reader import open_reader
 from journal.schema import NEWEST
 
 __all__ = ["check_journal"]

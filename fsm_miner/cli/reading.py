@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from fsm_miner.cli.outcome import ExitCode, Refused
+from journal.onlooker import Damaged, connect_reader
 from journal.port import JournalError, Record, StreamKey
-from journal.reader import COLUMNS, UNREADABLE, Damaged, connect_reader, to_record
+from journal.reader import COLUMNS, UNREADABLE, to_record
 from journal.retention import archive_folder
 from journal.schema import SchemaTooNew, schema_version
 

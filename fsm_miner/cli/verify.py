@@ -15,7 +15,8 @@ from fsm_miner.cli.output import Cell, Screen, progress_console
 from fsm_miner.cli.reading import JournalFile, Unreadable
 from fsm_miner.cli.verification import Findings, check_archive, check_records
 from fsm_miner.words import counted
-from journal.reader import Damaged, open_reader
+from journal.onlooker import Damaged
+from journal.reader import open_reader
 from journal.schema import SchemaTooNew
 
 HELP = """Check that every record of the journal is what was written.

@@ -8,7 +8,7 @@ import pytest
 
 from fsm_miner.journal_check import JournalCheck, check_whole
 from journal import Entry, SqliteJournal, StreamKey
-from journal.reader import Damaged
+from journal.onlooker import Damaged
 from journal.suspicion import clear_suspicion, is_suspect
 from tests.support.cli_journal import alive, denied, rot, succeeded, write_journal
 from tests.support.descriptors import no_descriptors

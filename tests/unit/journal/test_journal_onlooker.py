@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from journal.onlooker import connect_reader
 from journal.opening import open_journal
 from journal.port import Entry, StreamKey
-from journal.reader import connect_reader
 
 KEY = StreamKey("j-1", 1)
 
@@ -26,7 +26,8 @@ LOOK = """
 import os
 import sys
 from pathlib import Path
-from journal.reader import Damaged, connect_reader, open_reader
+from journal.onlooker import Damaged, connect_reader
+from journal.reader import open_reader
 path, index = Path(sys.argv[1]), Path(sys.argv[2])
 whole = index.read_bytes()[:16]
 def write(header):

@@ -1,0 +1,84 @@
+"""Opening the database without touching it, beside a running daemon or without one.
+
+SQLite's plain read-only mode may still create or rewrite the `-shm` file. Two other ways don't:
+`readonly_shm` where a write-ahead log is there, `immutable` where there is none (clean shutdown).
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from journal.port import JournalError
+from journal.wal import holds_commit
+
+__all__ = ["Damaged", "connect_reader"]
+
+_GLIMPSES_MAX = 1000
+_MOMENTS_MAX = 30
+_MOMENT_S = 0.01
+
+
+class Damaged(JournalError):
+    """The database can't be read as it is: opening it for writing sets it aside and salvages it."""
+
+
+class _Onlooker(sqlite3.Connection):
+    """A connection that may not write to the log's index.
+
+    Where it meets the index in the middle of a commit, SQLite takes that for one that nobody looks after, and asks
+    for a recovery that an onlooker may not make. A moment later the index is whole.
+    """
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        for _ in range(_GLIMPSES_MAX):
+            try:
+                return super().execute(sql, parameters)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_RECOVERY:
+                    raise
+                os.sched_yield()
+        return super().execute(sql, parameters)
+
+
+def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
+    """Open `path` so that neither it nor its neighbours are created or changed.
+
+    `live`: this process has it open for writing as well, so SQLite looks after the log, whatever is in it.
+
+    Raises:
+        Damaged: there is a write-ahead log without its index, or nothing that SQLite can open.
+        FileNotFoundError: there is no such file.
+
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no journal here")
+    log = path.with_name(path.name + "-wal")
+    index = path.with_name(path.name + "-shm")
+    moment = Event()
+    for _ in range(_MOMENTS_MAX):
+        if (how := _how(log, index, live)) is not None:
+            break
+        moment.wait(_MOMENT_S)  # whoever closes the database takes the index away, and then the log
+    else:
+        raise Damaged(f"{log} is there and {index.name} is not: start the daemon once, it puts this right")
+    uri = f"{path.absolute().as_uri()}?mode=ro&{how}"
+    try:
+        return sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0, factory=_Onlooker
+        )
+    except sqlite3.Error as error:
+        raise Damaged(f"{path}: {error}") from error
+
+
+def _how(log: Path, index: Path, live: bool) -> str | None:
+    """Return how to open what is there now; None if it can't be read as it is."""
+    try:
+        if not log.exists():
+            return "immutable=1"
+        if index.exists() and (live or log.stat().st_size == 0 or holds_commit(log)):
+            return "readonly_shm=1"
+        return None if holds_commit(log) else "immutable=1"
+    except FileNotFoundError:
+        return None  # it went between two looks
