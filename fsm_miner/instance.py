@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +41,19 @@ class Instance:
         self.path = _path(state_dir)
         self._about = {"pid": os.getpid(), "version": version, "started_at": started_at}
         self._health_url: str | None = None
+        self._busy = threading.RLock()
         self._fd = _take(self.path)
         self.publish(None)
 
     def restore(self) -> str | None:
         """Make the lock file again, should somebody have deleted it; say what hinders that, None if nothing does.
 
-        Without its name the lock keeps nobody out. The old one is held until the new one is taken.
+        Without its name the lock keeps nobody out. The old one is held until the new one is taken. From any thread.
         """
+        with self._busy:
+            return self._restore()
+
+    def _restore(self) -> str | None:
         try:
             if _same(self._fd, self.path):
                 return None
@@ -64,10 +70,11 @@ class Instance:
 
     def publish(self, health_url: str | None) -> None:
         """Say where this daemon's status page is."""
-        self._health_url = health_url
         text = json.dumps({**self._about, "health_url": health_url}).encode()
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, text, 0)
+        with self._busy:
+            self._health_url = health_url
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, text, 0)
 
     def close(self) -> None:
         """Let go. What the file says is of no meaning without the lock, so a disk that refuses does not matter."""

@@ -16,6 +16,8 @@ class OwnFiles:
         self._instance = instance
         self._journal = journal
         self._log = log
+        # Without the lock the place may be another daemon's, whose journal ours would push aside.
+        journal.put_back_unless(instance.restore)
 
     async def lock(self) -> str | None:
         """See that the lock file is there; say what hinders it."""

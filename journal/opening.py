@@ -44,11 +44,11 @@ def _make_sound(path: Path, now_ns: int, *, chains: bool) -> Salvage | None:
     interrupted = finish_swap(path)
     if not path.exists() or path.stat().st_size == 0:
         # Empty: its creation was interrupted before anything was in it.
-        return Salvage(interrupted, "a salvage was interrupted before the swap") if interrupted else None
+        return Salvage(interrupted, "a salvage or a put-back was interrupted") if interrupted else None
     reason = find_damage(path, chains=chains)
     if reason is not None:
         report = salvage(path, reason, now_ns, stamp(now_ns))
         return replace(report, reason=f"{reason}; and {interrupted} before") if interrupted else report
     if interrupted:
-        return Salvage(interrupted, "found at an earlier start, whose salvage is now complete")
+        return Salvage(interrupted, "found earlier; what was interrupted then is now complete")
     return None

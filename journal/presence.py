@@ -12,12 +12,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from journal.retention import stamp
+from journal.put_back import SUFFIXES, is_stranger, part, set_aside, whole
 from journal.schema import connect_writer, fsync_folder
 
-__all__ = ["Presence"]
+__all__ = ["STRANGERS_MAX", "Presence"]
 
-_SUFFIXES = ("", "-wal", "-shm")
+STRANGERS_MAX = 5
+"""So many files that took the journal's place are kept; then it is held back, for somebody goes on doing that."""
+
 _Names = tuple[tuple[int, int] | None, ...]
 
 
@@ -30,10 +32,13 @@ class Presence:
         self._now_ns = now_ns
         self._opened = self._names()
         self._placed: tuple[int, int] | None = None
+        self._waiting = False  # whether a copy may lie there that did not get to its place
+        self.why_not: Callable[[], str | None] = lambda: None
+        """Asked before anything is put back: why the place is not ours. In the thread of `put_back`."""
 
     def problem(self) -> str | None:
         """Say which name no longer leads to what is open; None while all do."""
-        for suffix, opened, there in zip(_SUFFIXES, self._opened, self._names(), strict=True):
+        for suffix, opened, there in zip(SUFFIXES, self._opened, self._names(), strict=True):
             if there != opened:
                 what = "deleted" if there is None else "replaced"
                 return f"{self._path}{suffix} was {what} while the daemon works with it"
@@ -42,46 +47,83 @@ class Presence:
     def put_back(self, conn: sqlite3.Connection) -> sqlite3.Connection:
         """Write what `conn` reads to `path`, durably, open that and close `conn`; return the new connection.
 
+        However this ends, `finish_put_back` does the rest at the next start.
+
         Raises:
             OSError, sqlite3.Error: it could not be done; `conn` is as it was.
 
         """
-        folder, name = self._path.parent, self._path.name
+        self._check_the_place()
+        folder = self._path.parent
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        copy = folder / f"{name}.putback"
-        copy.unlink(missing_ok=True)
-        try:
-            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            with closing(sqlite3.connect(copy)) as target:
-                conn.backup(target)
-            _fsync(copy)
-            self._clear_the_place()
-            copy.rename(self._path)
-            self._placed = self._names()[0]  # ours, should it not be opened now
-        except BaseException:
-            copy.unlink(missing_ok=True)
-            raise
+        self._make_copy(conn)
+        self._clear_the_place()
+        fsync_folder(folder)  # a log that came back after a power cut would be taken for the copy's
+        whole(self._path).rename(self._path)
+        self._placed = self._names()[0]  # ours, should it not be opened now
         fsync_folder(folder)
+        self._waiting = False
         fresh = connect_writer(self._path, busy_s=self._busy_s)
         # After the rename: SQLite sees that its file has moved, and takes no neighbour away with it.
         conn.close()
         self._opened = self._names()
         return fresh
 
+    def settle(self) -> None:
+        """Remove a copy that is not needed any more, as all names are back: appends would make it an old one.
+
+        Raises:
+            OSError: it is still there, so nothing may be appended.
+
+        """
+        if self._waiting:
+            part(self._path).unlink(missing_ok=True)
+            whole(self._path).unlink(missing_ok=True)
+            fsync_folder(self._path.parent)
+            self._waiting = False
+
+    def _make_copy(self, conn: sqlite3.Connection) -> None:
+        """Leave a complete, durable copy, and only then call it that."""
+        copy = part(self._path)
+        copy.unlink(missing_ok=True)
+        self._waiting = True
+        try:
+            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            with closing(sqlite3.connect(copy)) as target:
+                conn.backup(target)
+            _fsync(copy)
+            self._check_the_place()  # a copy in another daemon's folder would take that one's place
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
+        copy.rename(whole(self._path))
+        fsync_folder(self._path.parent)
+
+    def _check_the_place(self) -> None:
+        if (reason := self.why_not()) is not None:
+            raise PermissionError(reason)
+        if not self._is_taken(self._names()[0]):
+            return
+        kept = sum(is_stranger(self._path, one.name) for one in self._path.parent.iterdir())
+        if kept >= STRANGERS_MAX:
+            raise PermissionError(
+                f"{kept} files that took its place were set aside already ({self._path.name}.stranger-*): "
+                "stop who puts them there, then remove them"
+            )
+
+    def _is_taken(self, there: tuple[int, int] | None) -> bool:
+        return there not in {None, self._opened[0], self._placed}
+
     def _clear_the_place(self) -> None:
         """Set aside what somebody put there; remove a log and an index that would not fit the new file."""
-        there = self._names()
-        stranger = there[0] not in {None, self._opened[0], self._placed}
-        aside = f".stranger-{stamp(self._now_ns())}"
-        for suffix, found in zip(_SUFFIXES, there, strict=True):
-            path = self._path.with_name(self._path.name + suffix)
-            if found is not None and stranger:
-                path.rename(path.with_name(self._path.name + aside + suffix))
-            elif found is not None and suffix:
-                path.unlink()
+        if self._is_taken(self._names()[0]):
+            set_aside(self._path, self._now_ns())
+            return
+        for suffix in SUFFIXES[1:]:
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def _names(self) -> _Names:
-        return tuple(_identity(self._path.with_name(self._path.name + suffix)) for suffix in _SUFFIXES)
+        return tuple(_identity(self._path.with_name(self._path.name + suffix)) for suffix in SUFFIXES)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -163,6 +163,10 @@ class SqliteJournal:
         told, self._told = self._told, len(self._writer.put_back)
         return self._writer.put_back[told:]
 
+    def put_back_unless(self, why_not: Callable[[], str | None]) -> None:
+        """Put files back only while `why_not`, asked in the writer's thread, gives no reason against it."""
+        self._presence.why_not = why_not
+
     async def close(self) -> None:
         """Write what is queued, then release the file. Appending and reading end here; closing twice is fine."""
         if self._closed:

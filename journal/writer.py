@@ -147,12 +147,13 @@ class Writer:
         """Put the database back to its place, should somebody have taken it away."""
         problem = self._presence.problem()
         if problem is None:
+            self._presence.settle()
             return
         try:
             self._conn = self._presence.put_back(self._conn)
         except (sqlite3.Error, OSError) as error:
             raise _Nameless(
-                f"{problem}, and could not be put back: {error}: make its folder writable; until then don't stop "
+                f"{problem}, and could not be put back: {error}: see that it can; until then don't stop "
                 "the daemon, which alone still has what was in it"
             ) from error
         self._data_version = -1
