@@ -1,12 +1,15 @@
 import os
+import time
 import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fsm_miner.config.secret import Secret
 from fsm_miner.log_tail import last_line, parse_progress, read_tail, readable
+from fsm_miner.redaction import Redactor
 
 
 def test_a_short_log_is_read_whole(tmp_path: Path):
@@ -103,3 +106,53 @@ def test_the_last_line_with_something_in_it():
     assert last_line("a\n  b  \n\n \n") == "b"
     assert last_line("\n\n") == ""
     assert last_line("x" * 1000, 10) == "x" * 10
+
+
+def test_blanks_cost_no_more_than_their_number():
+    began = time.process_time()
+    for text in ("progress: 1" + " " * 100_000 + "x", " " * 100_000 + "x", "progress:" + " " * 100_000 + "x"):
+        assert parse_progress(text) is None
+    assert time.process_time() - began < 2
+
+
+PEM = "\n".join(
+    ["-----BEGIN PRIVATE KEY-----"]
+    + [f"{number * 0x9E3779B97F4A7C15 % 2**128:032x}" * 2 for number in range(1, 27)]
+    + ["-----END PRIVATE KEY-----"]
+)
+TOKEN = "".join(f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(1, 89))  # 1408 characters
+
+
+def no_piece_of(secret: str, text: str) -> bool:
+    pieces = {secret[at : at + 8] for at in range(len(secret) - 7)}
+    return not any(text[at : at + 8] in pieces for at in range(len(text) - 7))
+
+
+@pytest.mark.parametrize(
+    ("secret", "end"), [(PEM, "\n"), (TOKEN, ""), (TOKEN, "\n")], ids=["pem", "token", "lines"]
+)
+def test_a_secret_that_is_cut_at_the_beginning_is_not_shown(tmp_path: Path, secret: str, end: str):
+    log = tmp_path / "exec.log"
+    redactor = Redactor([Secret(secret)])
+    log.write_text((secret + end) * 12)
+    for max_bytes in (*range(1, 3000, 97), 8192):
+        assert no_piece_of(secret, read_tail(log, max_bytes, redactor))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(
+    st.text("abcdef\n", min_size=8, max_size=40) | st.sampled_from([PEM, TOKEN]),
+    st.lists(
+        st.binary(max_size=3).map(lambda filler: filler.replace(b"\n", b"")) | st.just(None), max_size=20
+    ),
+    st.integers(0, 3000),
+    st.integers(1, 3000),
+)
+def test_no_piece_of_a_secret_is_in_the_tail(
+    tmp_path: Path, secret: str, parts: list[bytes | None], missing: int, max_bytes: int
+):
+    """Whatever the log, wherever the tail begins, and however much of the last secret is written."""
+    content = b"".join(secret.encode() if part is None else b"<%b>" % part for part in (*parts, None))
+    log = tmp_path / "exec.log"
+    log.write_bytes(content[: len(content) - missing % len(secret)])
+    assert no_piece_of(secret, read_tail(log, max_bytes, Redactor([Secret(secret)])))
