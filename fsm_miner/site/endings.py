@@ -77,7 +77,7 @@ def read_end(
             end, detail=f"the kernel killed it for want of memory, and the limit was {killed.value}"
         )
     if end.how in {How.EXITED, How.SIGNALLED} and end.exit_code != 0:
-        return replace(end, detail=_last_line(log_tail(files.log)))
+        return replace(end, detail=_last_line(files.log, log_tail))
     if end.how is How.LOST and look(files.lock) is LockState.ABSENT:
         return replace(
             end, detail=f"its folder {files.work.parent} was removed while it ran, so the node ended it"
@@ -118,6 +118,10 @@ def _reading(found: Verdict) -> End:
             return End(How.LOST)
 
 
-def _last_line(tail: str) -> str:
-    line = last_line(tail, _LINE_CHARS_MAX)
+def _last_line(log: Path, log_tail: Callable[[Path], str]) -> str:
+    try:
+        line = last_line(log_tail(log), _LINE_CHARS_MAX)
+    except OSError as error:
+        # The run has ended, whether or not its log can be read.
+        return f"its log can't be read: {error.strerror or type(error).__name__}"
     return f"its last line: {line}" if line else ""

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from pydantic import SecretStr
 
@@ -27,16 +28,40 @@ WITHHELD_LOG = (
 )
 
 
+class _Known:
+    """A job's secrets, and what finds them: made when it is first needed, for long secrets take a while."""
+
+    def __init__(self, secrets: Mapping[str, SecretStr]) -> None:
+        self._secrets = secrets
+        self._lock = Lock()
+        self._redactor: Redactor | None = None
+
+    def values(self) -> dict[str, str]:
+        return {name: secret.get_secret_value() for name, secret in self._secrets.items()}
+
+    def redactor(self) -> Redactor:
+        with self._lock:
+            if self._redactor is None:
+                self._redactor = Redactor(Secret(value) for value in self.values().values())
+            return self._redactor
+
+    def log_tail(self, log: Path) -> str:
+        return read_tail(log, redactor=self.redactor())
+
+    def clean(self, log: Path) -> None:
+        _clean(log, self.redactor())
+
+
 class JobSecrets:
     """Belongs to one event loop; what it hands out may be called from threads."""
 
     def __init__(self) -> None:
-        self._known: dict[StreamKey, Mapping[str, SecretStr]] = {}
+        self._known: dict[StreamKey, _Known] = {}
 
     def keep(self, key: StreamKey, secrets: Mapping[str, SecretStr]) -> None:
         """Hold a job's secrets until it is over; none lets go of them."""
         if secrets:
-            self._known[key] = secrets
+            self._known[key] = _Known(secrets)
         else:
             self._known.pop(key, None)
 
@@ -46,31 +71,28 @@ class JobSecrets:
 
     def of(self, job: Job) -> dict[str, str]:
         """Return what is known of the job's secrets, by name."""
-        return {name: secret.get_secret_value() for name, secret in self._known.get(key_of(job), {}).items()}
+        known = self._known.get(key_of(job))
+        return {} if known is None else known.values()
 
     def words(self, job: Job, words: str) -> str:
         """Return words of the job without secrets; "" if they can't be told from secrets any more."""
         if not _has(job):
             return words
-        redactor = self._redactor(job)
-        return "" if redactor is None else redactor.redact(words)
+        known = self._known.get(key_of(job))
+        return "" if known is None else known.redactor().redact(words)
 
     def log_tail(self, job: Job) -> Callable[[Path], str]:
-        """Return what reads the end of the job's log for showing it."""
+        """Return what reads the end of the job's log for showing it; for a thread."""
         if not _has(job):
             return read_tail
-        redactor = self._redactor(job)
-        return _nothing if redactor is None else partial(read_tail, redactor=redactor)
+        known = self._known.get(key_of(job))
+        return _nothing if known is None else known.log_tail
 
     async def clean_log(self, job: Job, log: Path) -> None:
         """Take the secrets out of the log of a run that has ended, or its content if they are not known any more."""
         if _has(job):
-            await offload(partial(_clean, log, self._redactor(job)))
-
-    def _redactor(self, job: Job) -> Redactor | None:
-        if key_of(job) not in self._known:
-            return None
-        return Redactor(Secret(value) for value in self.of(job).values())
+            known = self._known.get(key_of(job))
+            await offload(partial(_clean, log, None) if known is None else partial(known.clean, log))
 
 
 def _has(job: Job) -> bool:
@@ -90,9 +112,12 @@ def _clean(log: Path, redactor: Redactor | None) -> None:
         if redactor is not None and _replace(log, content.fileno(), redactor):
             return
     # It needs no room: what can't be cleaned is not kept.
-    with log.open("r+b", buffering=0) as file:
-        file.truncate()
-        file.write(WITHHELD_LOG.encode())
+    try:
+        with log.open("r+b", buffering=0) as file:
+            file.truncate()
+            file.write(WITHHELD_LOG.encode())
+    except OSError:
+        log.unlink(missing_ok=True)
 
 
 def _replace(log: Path, source: int, redactor: Redactor) -> bool:

@@ -4,11 +4,13 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.log_tail import parse_progress, read_tail
+from fsm_miner.offload import offload
 from fsm_miner.site.cgroups import JOBS_UNIT
 from fsm_miner.site.endings import ended_ns, late_breach, read_end
 from fsm_miner.worksite import NotNow, Tell
@@ -178,7 +180,7 @@ class Processes:
             known.child = None  # reaped: its number may be another's by now
             if job.limit is None and isinstance(breach := late_breach(run.files, run.limits, ended), Breach):
                 return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
-            return self._gone(job, run, ended)
+            return await self._gone(job, run, ended)
         finally:
             await _cancel([waiting, *others])
 
@@ -195,7 +197,7 @@ class Processes:
             pass
         ended = await wait_end(run.files, child=known.child, reaped=known.meter.note_cpu)
         await end_strays(run.files)
-        return self._gone(job, run, ended)
+        return await self._gone(job, run, ended)
 
     async def clear(self, files: RunFiles) -> bool:
         """End a run that was started, and that the journal knows nothing of; False if there is none."""
@@ -224,7 +226,7 @@ class Processes:
         """Let go of a run."""
         self._known.pop(name, None)
 
-    def _gone(self, job: Job, run: Watched, ended: Ended) -> ProcessGone:
+    async def _gone(self, job: Job, run: Watched, ended: Ended) -> ProcessGone:
         assert job.launch is not None
         assert job.intent is not None
         self._reserve.forget(str(run.files.lock))
@@ -232,13 +234,17 @@ class Processes:
         known.meter.note_cgroup(run.files)
         known.meter.note_series(run.files, job.run)
         same_boot, now_ns = job.intent.boot_id == self._boot_id, self._clock.now_ns()
-        end = read_end(
-            run.files,
-            ended,
-            run.log_tail,
-            same_boot=same_boot,
-            elapsed_s=(self._clock.boot_ns() - job.launch.started_boot_ns) / 1e9,
-            time_limit_s=job.intent.time_limit_s,
+        # In a thread: taking long secrets out of a log takes a while.
+        end = await offload(
+            partial(
+                read_end,
+                run.files,
+                ended,
+                run.log_tail,
+                same_boot=same_boot,
+                elapsed_s=(self._clock.boot_ns() - job.launch.started_boot_ns) / 1e9,
+                time_limit_s=job.intent.time_limit_s,
+            )
         )
         ended_at = ended_ns(
             run.files,

@@ -1,8 +1,10 @@
 import asyncio
+import errno
 import hashlib
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -212,9 +214,11 @@ def test_a_stored_artifact_survives_the_journal(space: Workspace):
         StoredArtifact.from_json({**data, "path": "../x"})
 
 
-def opened(space: Workspace, *artifacts: StoredArtifact) -> list[bytes] | Failure:
+def opened(
+    space: Workspace, *artifacts: StoredArtifact, pread: Callable[[int, int, int], bytes] = os.pread
+) -> list[bytes] | Failure:
     async def go() -> list[bytes] | Failure:
-        async with opened_for_upload(space, artifacts) as uploads:
+        async with opened_for_upload(space, artifacts, pread=pread) as uploads:
             if isinstance(uploads, Failure):
                 return uploads
             assert isinstance(uploads, Uploads)
@@ -262,3 +266,26 @@ def test_a_file_that_changed_is_not_uploaded_and_one_that_was_only_copied_is(spa
     path.unlink()
     path.symlink_to(space.work / "elsewhere")
     failed(opened(space, *result.artifacts), ErrorCode.ARTIFACT, "symbolic link")
+
+
+def test_a_log_that_the_disk_does_not_give_is_left_out(space: Workspace):
+    space.exec_log.write_bytes(b"x" * (2 * MIB + 1))
+    (space.output / "a").write_bytes(b"a")
+    collected = run(space, text("a"))
+    assert isinstance(collected, Collected)
+
+    def broken(code: int) -> Callable[[int, int, int], bytes]:
+        def pread(fd: int, size: int, offset: int) -> bytes:
+            if offset == 2 * MIB:
+                raise OSError(code, os.strerror(code))
+            return os.pread(fd, size, offset)
+
+        return pread
+
+    assert opened(space, *collected.artifacts, pread=broken(errno.EIO)) == [b"artifacts/a:a"]
+    whole = opened(space, *collected.artifacts)
+    assert isinstance(whole, list)
+    assert len(whole) == 2
+    # What passes is worth another try.
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        opened(space, *collected.artifacts, pread=broken(errno.ENOMEM))

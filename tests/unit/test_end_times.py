@@ -1,12 +1,13 @@
-"""When a run ended, whoever looks, and however wrong the clocks are."""
+"""When a run ended and how, whoever looks, and however wrong the clocks and the disk are."""
 
+import errno
 import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsm_miner.site.endings import ended_ns
+from fsm_miner.site.endings import End, ended_ns, read_end
 from runners.run import RunFiles
 from runners.wait import Ended
 from states.stimuli import How
@@ -49,3 +50,15 @@ def test_never_before_its_start_and_never_in_the_future(tmp_path_factory, writte
     files = files_at(tmp_path_factory.getbasetemp(), written)
     found = ended_ns(files, Ended(end[0]), end[1], started_ns=started, now_ns=now, backstop_s=5.0)
     assert started <= found <= max(started, now)
+
+
+def test_a_log_that_can_not_be_read_does_not_keep_a_run_from_ending(tmp_path):
+    def broken(_log):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def look(log_tail):
+        files = files_at(tmp_path, SECOND)
+        return read_end(files, Ended(3), log_tail, same_boot=True, elapsed_s=1.0, time_limit_s=60.0)
+
+    assert look(broken) == End(How.EXITED, 3, detail="its log can't be read: Input/output error")
+    assert look(lambda _log: "up\n") == End(How.EXITED, 3, detail="its last line: up")

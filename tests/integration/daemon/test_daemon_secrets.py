@@ -58,6 +58,18 @@ def test_whatever_the_log_shows_is_redacted(rig):
     assert rig.node.leaks() == []
 
 
+def test_of_a_long_secret_nothing_is_left_where_the_tail_begins(rig):
+    """Printed more often than the tail is long: it begins in the middle of one."""
+    key = "".join(f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(1, 89))
+    printing = 'for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do printf %s "$API_KEY" >&2; done; exit 3'
+    view = rig.coordinator.run(sh(printing, secrets={"API_KEY": key}))
+    (outcome,) = view["outcomes"]
+    shown = [outcome["body"]["error_msg"], *(one["log_tail"] or "" for one in view["progress"])]
+    assert "[redacted]" in shown[0]
+    for text in shown:
+        assert not any(key[at : at + 8] in text for at in range(len(key) - 7)), text
+
+
 def test_an_error_message_is_redacted(rig):
     view = rig.coordinator.run(sh('echo "failed with $API_KEY" >&2; exit 3', secrets={"API_KEY": SECRET}))
     (outcome,) = view["outcomes"]
