@@ -4,10 +4,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from fsm_miner.clock import Clock
-from fsm_miner.recovery import head_of, replay_stream
+from fsm_miner.recovery import NONSENSE, head_of, replay_stream
 from journal.port import AppendConflict, Entry, Journal, JournalError, JournalUnavailable, StreamKey
 from states.events import VERSIONS, Event, decode, to_data
-from states.evolve import IllegalTransition, evolve
+from states.evolve import evolve
 from states.job import Job
 
 __all__ = ["Scribe"]
@@ -52,7 +52,7 @@ class Scribe:
         Raises:
             IllegalTransition: `decide` and the table do not agree, which is a defect; nothing was written.
             JournalUnavailable: the caller is not patient, or the daemon is stopping.
-            AppendConflict: the stream is another than was believed, and can't be read.
+            AppendConflict: the stream is another than was believed, and can't be read (StreamSealed: it was exported).
 
         """
         after, entries = _entries(before, events)
@@ -67,9 +67,10 @@ class Scribe:
                         self._spawn(self._until_writable())
                     raise
             except AppendConflict as error:
+                read = self._read_again(before, key, error)
                 if patient:  # whoever is not, may well ask about what exists
                     self._observer.trouble("append_conflict", before, str(error))
-                return self._read_again(before, key, error)
+                return read
             else:
                 self.trouble = None
                 return after, records[-1].hash, tuple(events)
@@ -85,11 +86,13 @@ class Scribe:
     ) -> tuple[Job, str, tuple[Event, ...]]:
         try:
             steps = replay_stream(self._journal.read(key))
-        except (IllegalTransition, JournalError, KeyError, TypeError, ValueError) as problem:
+            kept = tuple(decode(record.event, record.data) for record, _ in steps[before.seq :])
+        except (JournalError, *NONSENSE) as problem:
             raise error from problem
+        if not steps:  # sealed, or gone
+            raise error
         if self.trouble is not None:
             self._spawn(self._until_writable())
-        kept = tuple(decode(record.event, record.data) for record, _ in steps[before.seq :])
         return steps[-1][1], head_of(steps), kept
 
     async def _until_writable(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.scribe import Scribe
 from fsm_miner.worksite import NotNow
-from journal.port import AppendConflict, Journal, JournalUnavailable, StreamKey
+from journal.port import AppendConflict, Journal, JournalUnavailable, StreamKey, StreamSealed
 from states import stimuli as s
 from states.admission import Capacity, Grant, Room, admit, room
 from states.decide import decide
@@ -65,6 +65,8 @@ class _Live:
     doing: Instruction | None = None
     task: asyncio.Task[None] | None = None
     ripe: bool = False
+    conflict: bool = False
+    """Whether its stream was found to be another than was believed, and could not be read."""
 
 
 class Supervisor:
@@ -92,6 +94,8 @@ class Supervisor:
         self._words: set[tuple[StreamKey, s.CancelAsked | s.AbandonAsked]] = set()
         self._admission_wanted = asyncio.Event()
         self._stopping = False
+        self.admission_open = False
+        """Whether slots are granted: not before the coordinator was asked about the jobs found at the start."""
         self.lacks: dict[StreamKey, str] = {}
         """What the node lacks at the moment to go on with a job, by the job (`worksite.NotNow`)."""
         self.changed = asyncio.Event()
@@ -140,12 +144,18 @@ class Supervisor:
 
     def open_admission(self) -> None:
         """Start granting slots: after a restart, only when the coordinator was asked about the jobs found."""
+        self.admission_open = True
+        self.changed.set()
         self._spawn(self._admission())
 
     async def offer(self, stimulus: s.OfferReceived) -> bool:
         """Take up a new job, and give up earlier attempts of it: the coordinator has counted them as over.
 
         Returns False if it was not taken up: known already, or the journal can't write now.
+
+        Raises:
+            StreamSealed: that attempt is over, and the journal has exported what it knew of it.
+
         """
         key = StreamKey(stimulus.job_id, stimulus.attempt)
         if key in self._live or self._stopping:
@@ -153,6 +163,9 @@ class Supervisor:
         live = self._live[key] = _Live(NEW)
         try:
             taken = await self._step(live, stimulus, patient=False)
+        except StreamSealed:
+            del self._live[key]
+            raise
         except (AppendConflict, JournalUnavailable):
             taken = False  # not to be written down now, or not to be read
         if not taken or live.job.final:
@@ -284,9 +297,21 @@ class Supervisor:
 
     async def _step_or_stop(self, live: _Live, stimulus: s.Stimulus) -> bool:
         try:
-            return await self._step(live, stimulus, patient=True)
+            moved = await self._step(live, stimulus, patient=True)
         except JournalUnavailable:
             return False  # stopping: the next start looks again
+        except AppendConflict as error:  # unreadable, else it would have been believed: perhaps not for long
+            if not live.conflict:
+                self._observer.trouble(
+                    "append_conflict", live.job, f"{error}; and it can't be read now", error
+                )
+            live.conflict = True
+            self.lacks[key_of(live.job)] = str(error)
+            return False
+        if live.conflict:
+            live.conflict = False
+            self.lacks.pop(key_of(live.job), None)
+        return moved
 
     async def _admission(self) -> None:
         while not self._stopping:
@@ -303,8 +328,16 @@ class Supervisor:
                 else:
                     stimulus = s.SlotImpossible(answer.failure)
                 live = self._live.get(key_of(answer.job))
-                if live is not None and await self._step_or_stop(live, stimulus):
+                if live is None:
+                    continue
+                if await self._step_or_stop(live, stimulus):
                     self._act(live)
+                elif live.conflict:
+                    self._spawn(self._admit_later())
+
+    async def _admit_later(self) -> None:
+        await self._clock.sleep(_PAUSE_AFTER_DEFECT_S)
+        self._admission_wanted.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -19,6 +19,7 @@ __all__ = [
     "JournalUnavailable",
     "Record",
     "StreamKey",
+    "StreamSealed",
 ]
 
 
@@ -90,6 +91,10 @@ class JournalError(Exception):
 
 class AppendConflict(JournalError):
     """The stream is longer than the appender believed: somebody else wrote to it."""
+
+
+class StreamSealed(AppendConflict):
+    """The stream was closed, exported and dropped: it is over, and can't be read here any more."""
 
 
 class JournalUnavailable(JournalError):

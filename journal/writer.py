@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from journal.port import AppendConflict, JournalDamaged, JournalError, JournalUnavailable, Record, StreamKey
+from journal.port import (
+    AppendConflict,
+    JournalDamaged,
+    JournalError,
+    JournalUnavailable,
+    Record,
+    StreamKey,
+    StreamSealed,
+)
 from journal.presence import Presence
 from journal.reader import INSERT
 from journal.record import EMPTY, Draft, Head, chain
@@ -176,7 +184,7 @@ class Writer:
             return Head(found[0], found[1].hex())
         sealed = self._conn.execute(_SEALED, key).fetchone()
         if sealed:
-            raise AppendConflict(f"{key} was closed after {sealed[0]} records and exported to {sealed[1]}")
+            raise StreamSealed(f"{key} was closed after {sealed[0]} records and exported to {sealed[1]}")
         return EMPTY
 
     def _begin(self) -> None:

@@ -12,7 +12,7 @@ from fsm_miner.recovery import head_of, replay_stream
 from fsm_miner.supervisor import Supervisor
 from fsm_miner.worksite import NotNow
 from journal import FailingJournal, FailsOnNth, MemoryJournal
-from journal.port import JournalUnavailable, StreamKey
+from journal.port import AppendConflict, JournalUnavailable, StreamKey, StreamSealed
 from states import events as e
 from states import instructions as i
 from states import stimuli as s
@@ -82,7 +82,7 @@ def memory():
     return MemoryJournal(boot_id="boot", now_ns=count(1).__next__)
 
 
-def play(journal, script, given=None):
+def play(journal, script, given=None, *, slots=1):
     """Run `script(supervisor, observer, effects)` with a fresh supervisor over `journal`."""
 
     async def run():
@@ -92,7 +92,7 @@ def play(journal, script, given=None):
             effects,
             observer,
             policy=Policy(),
-            capacity=lambda: Capacity(1, 0),
+            capacity=lambda: Capacity(slots, 0),
             clock=Clock(),
             dice=Dice(),
         )
@@ -265,3 +265,61 @@ def test_what_the_node_lacks_for_a_moment_changes_nothing_for_the_job(instructio
     events = [record.event for record in journal.read(KEY)]
     assert events[-1] == "Delivered"
     assert "RetryScheduled" not in events
+
+
+class Other:
+    """A journal in which `KEY` is another stream than anybody believes from record `at` on, and can't be read."""
+
+    def __init__(self, journal, at, read):
+        self._journal, self._at, self._read = journal, at, read
+        self.bad = True
+
+    async def append(self, key, seq, entries):
+        if self.bad and key == KEY and seq == self._at:
+            raise AppendConflict("has more records")
+        return await self._journal.append(key, seq, entries)
+
+    def read(self, key):
+        return self._read()
+
+    async def probe(self):
+        return None
+
+
+def _emfile():
+    raise JournalUnavailable("too many open files")
+
+
+@pytest.mark.parametrize("read", [list, _emfile], ids=["empty", "unreadable"])
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 7])
+def test_a_conflict_that_nothing_can_solve_costs_one_job_some_time_and_no_other_anything(at, read):
+    journal = Other(memory(), at, read)
+    other = replace(OFFER, job_id="j-2")
+
+    async def script(supervisor, observer, effects):
+        assert await supervisor.offer(OFFER)
+        await until(lambda: KEY in supervisor.lacks)
+        assert await supervisor.offer(other)
+        await until(lambda: State.DONE in observer.states)
+        journal.bad = False
+        await until(lambda: not supervisor.jobs())
+        assert supervisor.lacks == {}
+        return observer.troubles
+
+    assert play(journal, script, slots=2) == ["append_conflict"]
+
+
+def test_an_exported_stream_is_not_taken_up_and_is_said_to_be_exported():
+    class Sealed:
+        async def append(self, key, seq, entries):
+            raise StreamSealed("was exported")
+
+        def read(self, key):
+            return []
+
+    async def script(supervisor, observer, effects):
+        with pytest.raises(StreamSealed):
+            await supervisor.offer(OFFER)
+        return supervisor.jobs(), observer.troubles
+
+    assert play(Sealed(), script) == ([], [])

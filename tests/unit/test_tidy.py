@@ -22,8 +22,8 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 LINES_MAX = 300
 # Files that are longer, how long they may be, and why they are one file all the same.
 LONGER = {
-    "fsm_miner/supervisor.py": (320, "the one way through the house, with what stands at its side"),
-    "fsm_miner/daemon.py": (445, "the one place where all parts are put together, in the order they start"),
+    "fsm_miner/supervisor.py": (355, "the one way through the house, with what stands at its side"),
+    "fsm_miner/daemon.py": (470, "the one place where all parts are put together, in the order they start"),
     "fsm_miner/coordinator/http.py": (310, "one short method for each call of the contract"),
     "states/decide.py": (380, "one short function for each stimulus; the whole machine in one reading"),
 }
