@@ -66,12 +66,16 @@ from states.job import Job
 from states.retry import Backoff, Policy
 from states.stimuli import CancelAsked
 
-__all__ = ["Daemon"]
+__all__ = ["Daemon", "LoopFailed"]
 
 _MIB = 1024 * 1024
 _PROGRESS_EVERY_S = 2.0
 _AGAIN_S = 2.0
 _INPUTS_S = 6 * 3600.0
+
+
+class LoopFailed(Exception):
+    """A loop of the daemon ended for a defect: the log has it, and only a new process helps."""
 
 
 class Daemon:
@@ -107,6 +111,7 @@ class Daemon:
         self._instance = instance
         self._boot_id = boot_id()
         self._stop = asyncio.Event()
+        self._defect = False
         self._started_ns = clock.boot_ns()
         self._backoff = Backoff(config.heartbeat.backoff.min_s, config.heartbeat.backoff.max_s)
 
@@ -167,6 +172,7 @@ class Daemon:
         )
         self._premises.on_short = self._housekeeping.make_room
         self._heartbeat = self._make_heartbeat()
+        self._echo = self._make_echo()
         self._pull = self._make_pull()
         self._status = Status(
             config.node_id,
@@ -198,6 +204,10 @@ class Daemon:
         """Work until SIGTERM or SIGINT; return whether to begin anew, because the journal is to be salvaged.
 
         The lock on the state folder stays with the caller.
+
+        Raises:
+            LoopFailed: it stopped for a defect.
+
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -221,6 +231,7 @@ class Daemon:
             self._session.run,
             self._heartbeat.run,
             self._pull.run,
+            self._echo.run,
             self._allowlist.run,
             partial(self._node.watch_gpus, self._supervisor),
             self._housekeeping.run,
@@ -255,6 +266,8 @@ class Daemon:
         except JournalError as error:  # what was acknowledged is durable: the next start finds it in the log
             self._log.error("journal_not_closed", problem=str(error))
         self._log.info("stopped")
+        if self._defect:
+            raise LoopFailed
         return self._check.begin_anew
 
     def _drain(self, who: str, on: bool) -> None:
@@ -280,6 +293,7 @@ class Daemon:
                     await self._clock.sleep(_AGAIN_S)
         except Exception as error:  # noqa: BLE001 - the last line of defence; nothing is swallowed
             self._log.error("loop_failed", problem=repr(error), exc_info=error)
+            self._defect = True
             self._stop.set()
 
     # Parts.
@@ -399,7 +413,7 @@ class Daemon:
             self._session,
             self._supervisor,
             Intake(
-                self._supervisor, self._machine.keep_secrets, self._echo(), clock=self._clock, log=self._log
+                self._supervisor, self._machine.keep_secrets, self._echo, clock=self._clock, log=self._log
             ),
             self._node.pull_request,
             lambda: self._node.why_not_pull(self._supervisor),
@@ -410,12 +424,11 @@ class Daemon:
             log=self._log,
         )
 
-    def _echo(self) -> Echo:
+    def _make_echo(self) -> Echo:
         parts = EchoParts(
             self._coordinator,
             self._session,
             self._site,
-            self._outbox,
             self._journal.read,
             self._config.node_id,
         )

@@ -1,8 +1,9 @@
 """Delivering an outcome: a result with its files, or a failure with its message."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.coordinator.port import (
@@ -16,16 +17,31 @@ from fsm_miner.coordinator.port import (
     Unauthorized,
     Unknown,
 )
-from fsm_miner.outbox import Outbox
 from fsm_miner.session import Session
 from fsm_miner.worksite import Worksite
 from states import stimuli as s
 from states.codes import Failure
 from states.job import Job
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "Turns"]
 
 _MESSAGE_CHARS_MAX = 4000
+
+
+class Turns(Protocol):
+    """Says when which outcome may be delivered (the outbox), and hears whether anybody answered."""
+
+    def turn(self, job: Job) -> AbstractAsyncContextManager[None]:
+        """Wait for the job's turn, and hold it."""
+        ...
+
+    def answered(self) -> None:
+        """Note that the coordinator has said something."""
+        ...
+
+    def unanswered(self, reason: str, retry_after_s: float | None) -> None:
+        """Note that it has not."""
+        ...
 
 
 class Delivery:
@@ -36,7 +52,7 @@ class Delivery:
         coordinator: Coordinator,
         session: Session,
         worksite: Worksite,
-        outbox: Outbox,
+        outbox: Turns,
         journal_head: Callable[[Job], str],
         *,
         node_id: str,

@@ -55,6 +55,8 @@ class Offer:
     problem: Failure | None
     secrets: Mapping[str, SecretStr] = field(repr=False)
     journal_form: Mapping[str, Any] = field(repr=False)
+    attempt_guessed: bool = False
+    """Whether the offer names an attempt that is none, so that `attempt` is nobody's word."""
 
 
 class _SecretsError(ValueError):
@@ -67,7 +69,7 @@ def parse_offer(raw: Any) -> Offer:
         return _refused(None, 1, {}, ErrorCode.INVALID, "job: is not a JSON object")
     fields = cast("dict[Any, Any]", raw)
     job_id: str | None = fields["job_id"] if is_usable_id(fields.get("job_id")) else None
-    attempt = _usable_attempt(fields.get("attempt"))
+    attempt = fields["attempt"] if _is_attempt(fields.get("attempt")) else 1
     try:
         secrets, files = _secrets(fields.get("secrets"))
         known = {name: value for name, value in fields.items() if name in _FIELDS}
@@ -86,9 +88,8 @@ def parse_offer(raw: Any) -> Offer:
     return Offer(manifest.job_id, manifest.attempt, manifest, None, secrets, form)
 
 
-def _usable_attempt(value: Any) -> int:
-    usable = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= ATTEMPT_MAX
-    return value if usable else 1
+def _is_attempt(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= ATTEMPT_MAX
 
 
 def _refused(
@@ -96,7 +97,9 @@ def _refused(
 ) -> Offer:
     types = {name: _json_type(fields[name]) for name in sorted(_FIELDS) if name in fields}
     form = {"job_id": job_id, "attempt": attempt, "invalid": True, "fields": types}
-    return Offer(job_id, attempt, None, Failure(code, message), {}, form)
+    named = fields.get("attempt")
+    guessed = named is not None and not _is_attempt(named)
+    return Offer(job_id, attempt, None, Failure(code, message), {}, form, guessed)
 
 
 def _json_type(value: object) -> str:

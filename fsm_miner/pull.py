@@ -90,9 +90,7 @@ class Pull:
                 return 0.0
             case JobOffer():
                 self._failures = 0
-                if await self._take(answer.manifest):
-                    return 0.0
-                return self._poll_interval_s
+                return 0.0 if await self._taken(answer.manifest) else self._poll_interval_s
             case NothingToDo():
                 self._failures = 0
                 waited_s = (self._clock.boot_ns() - started_ns) / 1e9
@@ -105,6 +103,14 @@ class Pull:
                     self._log.warning("pull_unanswered", reason=answer.reason)
                 self._failures += 1
                 return self._backoff.delay_s(self._failures, self._dice.roll(), answer.retry_after_s)
+
+    async def _taken(self, manifest: Any) -> bool:
+        """Take an offer; whatever a coordinator sends, it must not end the pulling."""
+        try:
+            return await self._take(manifest)
+        except Exception as error:  # noqa: BLE001 - a defect with one offer is no reason to refuse all others
+            self._log.error("offer_failed", problem=repr(error), exc_info=error)
+            return False
 
     async def _ask(self, room: Room) -> PullAnswer | None:
         """Ask for what fits into `room`; None if that was overtaken by events before there was an answer.

@@ -1,6 +1,6 @@
 """Starting the daemon's process: configuration, logging, host, lock; then the loop.
 
-Exit codes: 0 asked to stop; 2 the configuration is wrong; 3 this machine can't run jobs as configured;
+Exit codes: 0 asked to stop; 1 a defect; 2 the configuration is wrong; 3 this machine can't run jobs as configured;
 4 another daemon works in the same state folder; 5 the journal is not this version's to take over.
 """
 
@@ -18,7 +18,7 @@ import uvloop
 from fsm_miner import __version__
 from fsm_miner.clock import SystemClock, SystemDice
 from fsm_miner.config import Config, ConfigError, Secret, load_config, resolve_secret, warnings_of
-from fsm_miner.daemon import Daemon
+from fsm_miner.daemon import Daemon, LoopFailed
 from fsm_miner.delivery import timestamp
 from fsm_miner.fault_points.points import FaultPoints
 from fsm_miner.fault_points.ports import FaultyPorts
@@ -35,8 +35,17 @@ from journal.schema import SchemaTooNew
 from runners.host import HostProblems, HostTools, probe_host
 from runners.run import Bind
 
-__all__ = ["EXIT_ALREADY_RUNNING", "EXIT_CONFIG", "EXIT_HOST", "EXIT_JOURNAL", "host_tools", "run_daemon"]
+__all__ = [
+    "EXIT_ALREADY_RUNNING",
+    "EXIT_CONFIG",
+    "EXIT_DEFECT",
+    "EXIT_HOST",
+    "EXIT_JOURNAL",
+    "host_tools",
+    "run_daemon",
+]
 
+EXIT_DEFECT = 1
 EXIT_CONFIG = 2
 EXIT_HOST = 3
 EXIT_ALREADY_RUNNING = 4
@@ -131,6 +140,9 @@ def _run(
     except (ReadingDiffers, SchemaTooNew) as error:
         log.error("journal_refused", problem=str(error))  # noqa: TRY400 - a sentence, not a trace
         return EXIT_JOURNAL
+    except LoopFailed:
+        instance.close()
+        return EXIT_DEFECT
     except (JournalError, OSError) as error:
         log.exception("cannot_start", problem=str(error), exc_info=error)
         return EXIT_HOST

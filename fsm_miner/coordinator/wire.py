@@ -173,7 +173,15 @@ def read_ack(reply: Reply) -> AckAnswer:
         return Unauthorized(reply.reason)
     if reply.status in GONE and not reply.is_html:
         return Gone(reply.status)
-    return _shaped(reply, lambda body: Acked(_duration(_object(body), "lease_s")))
+    return _shaped(reply, lambda body: Acked(_lease_s(_object(body))))
+
+
+def _lease_s(fields: dict[str, Any]) -> float | None:
+    """Read a lease; one of no length is none: the job is ours all the same."""
+    value = fields.get("lease_s")
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value <= 0:
+        return None
+    return _duration(fields, "lease_s")
 
 
 def read_progress(reply: Reply) -> ProgressAnswer:

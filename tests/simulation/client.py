@@ -64,6 +64,8 @@ class Client:
     watch: Callable[[str, Key | None], None]
     """Told of every call before it is made."""
     fault: Callable[[str], None]
+    failing: Callable[[Key, str], None]
+    """Told of every failure, and its code, before it is sent."""
     token: int | None = None
     settled: bool = False
     """Whether this life was ever told its standing."""
@@ -141,6 +143,7 @@ class Client:
         return await self._deliver((report.job_id, report.attempt), "result", content)
 
     async def fail(self, report: FailureReport) -> Any:
+        self.failing((report.job_id, report.attempt), report.error_code)
         content = json.dumps([report.error_code, report.error_msg, report.logs_ref, report.retryable])
         return await self._deliver((report.job_id, report.attempt), "fail", content)
 

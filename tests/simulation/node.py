@@ -134,8 +134,8 @@ class Node:
         delivery = parts.get("delivery", Delivery)(
             client, self.session, site, self.outbox, self._head, node_id="node-1", clock=clock, dice=dice
         )
-        echoed = EchoParts(client, self.session, site, self.outbox, journal.read, "node-1")
-        echo = parts.get("echo", Echo)(echoed, clock=clock, dice=dice, log=log)
+        echoed = EchoParts(client, self.session, site, journal.read, "node-1")
+        self.echo = parts.get("echo", Echo)(echoed, clock=clock, dice=dice, log=log)
         effects = JobEffects(
             client,
             self.session,
@@ -176,7 +176,7 @@ class Node:
             client,
             self.session,
             self.supervisor,
-            Intake(self.supervisor, site.keep_secrets, echo, clock=clock, log=log),
+            Intake(self.supervisor, site.keep_secrets, self.echo, clock=clock, log=log),
             self._request,
             self.why_not,
             poll_interval_s=5.0,
@@ -190,13 +190,13 @@ class Node:
     def start(self) -> None:
         found = self.recovered.unfinished
         self.supervisor.recover((one.job, one.head) for one in found)
-        parts = [self.session.run(), self.heartbeat.run(), self.pull.run()]
+        parts = [self.session.run(), self.heartbeat.run(), self.pull.run(), self.echo.run()]
         parts.append(self.reconciler.run([(one.job, one.since_ns) for one in found]))
         self._tasks = [asyncio.create_task(part) for part in parts]
 
     def broken_loop(self) -> str | None:
         """Say which loop has ended; the reconciler may."""
-        for name, task in zip(("session", "heartbeat", "pull"), self._tasks, strict=False):
+        for name, task in zip(("session", "heartbeat", "pull", "echo"), self._tasks, strict=False):
             if task.done():
                 return (
                     f"the {name} loop has ended: {task.exception() if not task.cancelled() else 'cancelled'}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from fsm_miner.recovery import replay_stream
 from journal.port import Entry, Record, StreamKey
 from states.admission import Capacity
+from states.codes import ErrorCode
 from states.events import decode
 from states.evolve import evolve
 from states.job import NEW, Job
@@ -37,7 +38,7 @@ PROMISES = {
     "replay": "the live job is what the journal tells, at every step",
     "secrets": "secrets are in no record, and leave memory with their job",
     "held-back": "nothing is pulled while the node drains or its journal can't write",
-    "few-deliveries": "no more deliveries are under way at once than configured",
+    "few-deliveries": "no more deliveries are under way at once than configured, and one that is told again",
     "oldest-first": "of the outcomes whose time has come, those tried least often go first, and of them the oldest",
     "loops": "no loop ends, and heartbeats go on while the token is good",
     "no-storm": "no call is made more than 120 times a minute",
@@ -165,10 +166,22 @@ class Promises:
                 f"{key}: {name} in {known.state}, outcome known: {known.outcome_known}",
             )
 
+    def failing(self, key: tuple[str, int], code: str) -> None:
+        """See a failure on its way: what was a success here is never told as anything but lost."""
+        known = self.durable.get(StreamKey(*key), NEW)
+        done = known.outcome_known and known.failure is None
+        self.holds(
+            "write-ahead",
+            not done or (known.final and code == ErrorCode.LOST),
+            f"{key}: a success is told as {code} in {known.state}",
+        )
+
     @staticmethod
     def _may_deliver(known: Job, name: str) -> bool:
         if known.final and not known.outcome_known:
             return name == "fail"  # handed out again: never ran, and won't
+        if known.final and known.failure is None:
+            return True  # handed out again: as it was, or as lost if its files are gone or refused: see `failing`
         return known.outcome_known and (known.failure is None) == (name == "result")
 
     # At the end.

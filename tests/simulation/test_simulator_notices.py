@@ -1,5 +1,6 @@
 """Planted defects: a simulator that does not notice these would be no test of anything."""
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -157,8 +158,11 @@ class Silent:
     def __init__(self, parts, **more):
         pass
 
-    async def __call__(self, key):
+    def __call__(self, key, *, sealed):
         pass
+
+    async def run(self):
+        await asyncio.Event().wait()
 
 
 _MANY = Scenario(

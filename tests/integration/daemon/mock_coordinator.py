@@ -65,6 +65,7 @@ class Mock:
             self.note(
                 call="result",
                 good=True,
+                idempotency_key=request.headers.get("idempotency-key"),
                 job_id=job_id,
                 metadata=json.loads(metadata),
                 name=artifact.filename,

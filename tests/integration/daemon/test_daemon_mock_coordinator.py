@@ -42,7 +42,7 @@ def mock(tmp_path):
         program.exit_code()
 
 
-def test_hello_world_is_delivered_once_and_nothing_spins(mock, tmp_path):
+def test_hello_world_runs_once_and_nothing_spins(mock, tmp_path):
     url = mock.start()
     coordinator = {
         "base_url": url,
@@ -55,7 +55,7 @@ def test_hello_world_is_delivered_once_and_nothing_spins(mock, tmp_path):
     until(lambda: mock.count()["result"], "the result comes")
     node.await_event("j-local-1", "Delivered")
 
-    # The same job comes with every pull, and is known.
+    # The same job comes with every pull, is known, and told again now and then.
     before, began = mock.count()["pull"], time.monotonic()
     until(lambda: mock.count()["pull"] >= before + 8, "pulls go on")
     took_s = time.monotonic() - began
@@ -65,15 +65,22 @@ def test_hello_world_is_delivered_once_and_nothing_spins(mock, tmp_path):
     until(lambda: mock.count()["pull"] >= restarted_at["pull"] + 3, "pulls go on after a restart")
     node.stop()
 
+    assert node.events("j-local-1").count("Launched") == 1
     counts = mock.count()
-    assert (counts["result"], counts["ack"]) == (1, 1), counts
-    (result,) = [call for call in mock.calls() if call["call"] == "result"]
+    # Told again at the second, fourth, eighth time in each of its two lives.
+    told_max = 1 + 2 * counts["pull"].bit_length()
+    assert 1 < counts["result"] <= told_max, counts
+    assert counts["result"] <= counts["ack"] <= told_max, counts
+    results = [call for call in mock.calls() if call["call"] == "result"]
+    assert all(result == results[0] for result in results), results
+    result = results[0]
     assert result["good"]
     assert (result["job_id"], result["content"]) == ("j-local-1", "hello world\n")
     assert result["name"] == "artifacts/output.txt"
     assert result["metadata"]["exit_code"] == 0
-    (ack,) = [call for call in mock.calls() if call["call"] == "ack"]
-    assert ack["query"] == {"job_id": "j-local-1", "node_id": "node-e2e"}
+    assert result["idempotency_key"] == "j-local-1/1/result"
+    acks = [call for call in mock.calls() if call["call"] == "ack"]
+    assert all(ack["query"] == {"job_id": "j-local-1", "node_id": "node-e2e"} for ack in acks), acks
     absent = Counter(record["attrs"]["endpoint"] for record in node.log("endpoint_absent"))
     assert absent["heartbeat"] <= 2, absent  # once for each life of the daemon
     node.check()
