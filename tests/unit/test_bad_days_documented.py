@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "bad-days.md").read_text(encoding="utf-8")
 TESTS = ROOT / "tests" / "integration" / "daemon"
+UNIT = ROOT / "tests" / "unit"
 SOURCES = "\n".join(
     path.read_text(encoding="utf-8")
     for package in ("fsm_miner", "journal", "runners", "states")
@@ -26,7 +27,11 @@ def test_each_test_exists_and_each_bad_day_is_told():
     named = set(re.findall(r"(test_\w+\.py)::(test_\w+)", TEXT))
     files = {"test_daemon_full_disks.py", "test_daemon_bad_days.py"}
     there = {(file, name) for file in files for name in names_in(TESTS / file)}
-    every = {(path.name, name) for path in TESTS.glob("test_*.py") for name in names_in(path)}
+    every = {
+        (path.name, name)
+        for path in (*TESTS.glob("test_*.py"), *UNIT.rglob("test_*.py"))
+        for name in names_in(path)
+    }
     assert named <= every
     untold = {name for _, name in there - named}
     about_limits = {  # docs/security.md has these
@@ -54,6 +59,7 @@ def test_each_test_exists_and_each_bad_day_is_told():
         "was removed while it ran",
         "no longer what was collected",
         "could not be put back: ",
+        " files that took its place were set aside already",
         "the coordinator refuses this node (",
         "finished jobs hold ",
         "which go one by one until ",
