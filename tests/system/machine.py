@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -49,6 +48,8 @@ class Machine:
         """Boot. Without names the driver runs all scenarios."""
         (self.host / "scenarios.json").write_text(json.dumps(list(scenarios)))
         command = [
+            # A process namespace of its own, gone with all its helpers when unshare is, and unshare goes with us.
+            *("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"),
             *("linux.uml", f"mem={_MEMORY}", f"umid={self.release.name}", f"uml_dir={self.folder}"),
             *(f"ubd0={self.folder / 'disk.cow'},{self.disk}", "root=/dev/ubda", "rw"),
             *(f"hostfs={self.host}", "con=null", "con0=null,fd:1", "con1=null", "ssl=null"),
@@ -63,8 +64,6 @@ class Machine:
                 cwd=self.folder,
                 # Its memory is a file without a name in TMPDIR: on a disk it would be slow.
                 env={"PATH": os.environ["PATH"], "TMPDIR": _MEMORY_FOLDER, "HOME": str(self.folder)},
-                # All its processes go by one signal.
-                start_new_session=True,
             )
         self.started = time.monotonic()
 
@@ -83,8 +82,7 @@ class Machine:
     def kill(self) -> None:
         """End whatever of it is left."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
             self.process.wait()
 
     def left(self) -> list[str]:
