@@ -1,7 +1,9 @@
 import os
 import time
 import unicodedata
+from base64 import b64encode
 from pathlib import Path
+from textwrap import wrap
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -137,6 +139,20 @@ def test_a_secret_that_is_cut_at_the_beginning_is_not_shown(tmp_path: Path, secr
     log.write_text((secret + end) * 12)
     for max_bytes in (*range(1, 3000, 97), 8192):
         assert no_piece_of(secret, read_tail(log, max_bytes, redactor))
+
+
+@pytest.mark.parametrize("columns", [60, 76])
+@pytest.mark.parametrize(
+    "form", [TOKEN.encode().hex(" "), b64encode(TOKEN.encode()).decode()], ids=["od", "base64"]
+)
+def test_nor_is_one_that_was_encoded_and_wrapped(tmp_path: Path, form: str, columns: int):
+    log = tmp_path / "exec.log"
+    redactor = Redactor([Secret(TOKEN)])
+    log.write_text(("\n".join(wrap(form, columns)) + "\n") * 12)
+    solid = form.replace(" ", "")
+    for max_bytes in (*range(1, 3000, 97), 8192):
+        shown = read_tail(log, max_bytes, redactor)
+        assert no_piece_of(solid, "".join(shown.split()))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
