@@ -155,7 +155,8 @@ class Daemon:
         self._site = self._ports.worksite(self._machine)
         self._metrics = Metrics(__version__)
         self._outbox = Outbox(config.outbox.max_concurrent, backoff=self._backoff, clock=clock, dice=dice)
-        self._supervisor = self._make_supervisor()
+        self._effects, self._supervisor = self._make_supervisor()
+        self._reconciler = self._make_reconciler()
         # Without a rule, no command is pulled; nor anything while the premises are not fit.
         self._allowlist.on_change = self._rules_changed
         self._premises.on_change = self._supervisor.poke
@@ -191,6 +192,8 @@ class Daemon:
             more_trouble=lambda: (
                 *self._premises.found.all,
                 *self._supervisor.lacks.values(),
+                *filter(None, [self._reconciler.trouble]),
+                *self._effects.troubles,
                 *self._check.troubles,
                 *taken.troubles,
                 *self._housekeeping.troubles,
@@ -237,7 +240,7 @@ class Daemon:
             self._housekeeping.run,
             self._premises.run,
         ]
-        reconcile = partial(self._reconciler().run, [(one.job, one.since_ns) for one in found])
+        reconcile = partial(self._reconciler.run, [(one.job, one.since_ns) for one in found])
         parts = [*endless, reconcile, self._check.run, self._check.watch]
         tasks = [asyncio.create_task(self._forever(part)) for part in parts]
         serving = None if health is None else asyncio.create_task(health.run())
@@ -350,7 +353,7 @@ class Daemon:
             log=self._log,
         )
 
-    def _make_supervisor(self) -> Supervisor:
+    def _make_supervisor(self) -> tuple[JobEffects, Supervisor]:
         config, clock, dice = self._config, self._clock, self._dice
         progress = ProgressReporter(
             self._coordinator, self._session, self._feed_soon, interval_s=_PROGRESS_EVERY_S, clock=clock
@@ -374,11 +377,12 @@ class Daemon:
             backoff=self._backoff,
             clock=clock,
             dice=dice,
+            log=self._log,
         )
         observer = DaemonObserver(
             self._site, self._metrics, self._finished, forget=progress.forget, clock=clock, log=self._log
         )
-        return Supervisor(
+        return effects, Supervisor(
             self._ports.journal(self._journal),
             effects,
             observer,
@@ -434,7 +438,7 @@ class Daemon:
         )
         return Echo(parts, clock=self._clock, dice=self._dice, log=self._log)
 
-    def _reconciler(self) -> Reconciler:
+    def _make_reconciler(self) -> Reconciler:
         return Reconciler(
             self._coordinator,
             self._session,
@@ -442,6 +446,7 @@ class Daemon:
             backoff=self._backoff,
             clock=self._clock,
             dice=self._dice,
+            log=self._log,
         )
 
     def _head(self, job: Job) -> str:

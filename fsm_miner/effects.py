@@ -5,8 +5,11 @@ from collections.abc import Awaitable, Callable
 from fsm_miner.clock import Clock, Dice
 from fsm_miner.coordinator.port import Acked, Coordinator, Gone, Unauthorized, Unknown
 from fsm_miner.delivery import Delivery
+from fsm_miner.log_port import Log
 from fsm_miner.session import Session
+from fsm_miner.words import counted
 from fsm_miner.worksite import NotNow, Worksite
+from journal.port import StreamKey
 from runners.lock import RunError
 from runners.shortage import is_shortage
 from states import instructions as i
@@ -35,6 +38,7 @@ class JobEffects:
         backoff: Backoff,
         clock: Clock,
         dice: Dice,
+        log: Log,
     ) -> None:
         self._coordinator = coordinator
         self._session = session
@@ -44,6 +48,17 @@ class JobEffects:
         self._backoff = backoff
         self._clock = clock
         self._dice = dice
+        self._log = log
+        self._unanswered: dict[StreamKey, str] = {}
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """A sentence, should jobs wait for the coordinator to answer their acks."""
+        if not self._unanswered:
+            return ()
+        waiting, reason = len(self._unanswered), next(reversed(self._unanswered.values()))
+        jobs = f"{counted(waiting, 'job')} {'waits' if waiting == 1 else 'wait'}"
+        return (f"the coordinator does not answer /jobs/ack: {jobs}: {reason}",)
 
     async def perform(self, job: Job, instruction: i.Instruction) -> s.Stimulus:
         """Do the instruction; return what came of it.
@@ -86,6 +101,12 @@ class JobEffects:
 
     async def _ask_ack(self, job: Job) -> s.Stimulus:
         """Ask until there is an answer: an ack that nobody answered may have made the job ours."""
+        try:
+            return await self._ask_ack_on(job)
+        finally:
+            self._unanswered.pop(StreamKey(job.job_id, job.attempt), None)
+
+    async def _ask_ack_on(self, job: Job) -> s.Stimulus:
         failures = 0
         while True:
             await self._session.ready()
@@ -99,6 +120,9 @@ class JobEffects:
                     self._session.invalidate(answer.reason)
                     after_s = None
                 case Unknown():
+                    if not self._unanswered:
+                        self._log.warning("ack_unanswered", job_id=job.job_id, reason=answer.reason)
+                    self._unanswered[StreamKey(job.job_id, job.attempt)] = answer.reason
                     after_s = answer.retry_after_s
             failures += 1
             await self._clock.sleep(self._backoff.delay_s(failures, self._dice.roll(), after_s))

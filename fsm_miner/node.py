@@ -137,6 +137,8 @@ class Node:
             return f"draining, as the {' and the '.join(sorted(self._draining_for))} asked"
         if journal_trouble is not None:
             return f"the journal can't write: {journal_trouble}"
+        if not supervisor.admission_open:
+            return "the coordinator has not said yet what it wants of the jobs found at the start (/jobs/reconcile)"
         waiting = sum(job.outcome_known for job in supervisor.jobs())
         watermark = self._config.outbox.pause_pull_at
         if watermark is not None and waiting >= watermark:

@@ -13,6 +13,7 @@ from fsm_miner.coordinator.port import (
     Unauthorized,
     Unknown,
 )
+from fsm_miner.log_port import Log
 from fsm_miner.session import Session
 from fsm_miner.supervisor import Supervisor
 from journal.port import StreamKey
@@ -36,6 +37,7 @@ class Reconciler:
         backoff: Backoff,
         clock: Clock,
         dice: Dice,
+        log: Log,
     ) -> None:
         self._coordinator = coordinator
         self._session = session
@@ -43,6 +45,9 @@ class Reconciler:
         self._backoff = backoff
         self._clock = clock
         self._dice = dice
+        self._log = log
+        self.trouble: str | None = None
+        """Why admission still waits, in words for `/healthz`; None while the coordinator has not been silent."""
 
     async def run(self, found: Sequence[tuple[Job, int]]) -> None:
         """Ask about `found`: jobs with the time (UTC, ns) at which each entered its state."""
@@ -68,8 +73,10 @@ class Reconciler:
             answer = await self._coordinator.reconcile(jobs)
             match answer:
                 case Absent():
+                    self.trouble = None
                     return False
                 case Reconciled():
+                    self.trouble = None
                     for job, _ in asked:
                         if job.job_id in answer.abandon:
                             await self._abandon(job, "the coordinator said so after a restart of the daemon")
@@ -78,9 +85,15 @@ class Reconciler:
                     self._session.invalidate(answer.reason)
                     after_s = None
                 case Unknown():
+                    self._unanswered(answer.reason)
                     after_s = answer.retry_after_s
             failures += 1
             await self._clock.sleep(self._backoff.delay_s(failures, self._dice.roll(), after_s))
+
+    def _unanswered(self, reason: str) -> None:
+        if self.trouble is None:
+            self._log.warning("reconcile_unanswered", reason=reason)
+        self.trouble = f"the coordinator does not answer /jobs/reconcile: admission waits: {reason}"
 
     async def _ack_again(self, jobs: Sequence[Job]) -> None:
         """Ask by acking: whatever is not refused goes on. A delivery finds out by itself."""

@@ -145,6 +145,7 @@ class Node:
             backoff=BACKOFF,
             clock=clock,
             dice=dice,
+            log=log,
         )
         self.supervisor = parts.get("supervisor", Supervisor)(
             journal,
@@ -156,7 +157,7 @@ class Node:
             dice=dice,
         )
         self.reconciler = parts.get("reconciler", Reconciler)(
-            client, self.session, self.supervisor, backoff=BACKOFF, clock=clock, dice=dice
+            client, self.session, self.supervisor, backoff=BACKOFF, clock=clock, dice=dice, log=log
         )
         self.heartbeat = parts.get("heartbeat", Heartbeat)(
             client,
@@ -228,6 +229,8 @@ class Node:
 
     def why_not(self) -> str | None:
         lack = next(iter(self.supervisor.lacks.values()), None)
+        if not self.supervisor.admission_open:
+            return "admission waits"
         return "draining" if self.draining else self.supervisor.journal_trouble or lack
 
     def _head(self, job: Job) -> str:

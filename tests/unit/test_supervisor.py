@@ -225,7 +225,9 @@ def test_after_a_restart_the_coordinator_is_asked_about_the_newest_attempt_alone
         def open_admission(self):
             asked.append("open")
 
-    reconciler = Reconciler(Knows(), Ready(), Hears(), backoff=Backoff(1.0, 2.0), clock=Clock(), dice=Dice())
+    reconciler = Reconciler(
+        Knows(), Ready(), Hears(), backoff=Backoff(1.0, 2.0), clock=Clock(), dice=Dice(), log=None
+    )
     asyncio.run(reconciler.run([(job, 7) for job in jobs]))
     assert asked == [2, "open"]
     assert abandoned == ([2] if said == "abandon" else [])
