@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from journal.put_back import SUFFIXES, is_stranger, part, set_aside, whole
+from journal.put_back import SUFFIXES, is_stranger, part, remove_part, set_aside, whole
 from journal.schema import connect_writer, fsync_folder
 
 __all__ = ["STRANGERS_MAX", "Presence"]
@@ -77,7 +77,7 @@ class Presence:
 
         """
         if self._waiting:
-            part(self._path).unlink(missing_ok=True)
+            remove_part(self._path)
             whole(self._path).unlink(missing_ok=True)
             fsync_folder(self._path.parent)
             self._waiting = False
@@ -85,7 +85,7 @@ class Presence:
     def _make_copy(self, conn: sqlite3.Connection) -> None:
         """Leave a complete, durable copy, and only then call it that."""
         copy = part(self._path)
-        copy.unlink(missing_ok=True)
+        remove_part(self._path)
         self._waiting = True
         try:
             os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -94,7 +94,7 @@ class Presence:
             _fsync(copy)
             self._check_the_place()  # a copy in another daemon's folder would take that one's place
         except BaseException:
-            copy.unlink(missing_ok=True)
+            remove_part(self._path)
             raise
         copy.rename(whole(self._path))
         fsync_folder(self._path.parent)

@@ -17,7 +17,7 @@ from journal.reader import open_reader
 from journal.retention import stamp
 from journal.schema import fsync_folder
 
-__all__ = ["SUFFIXES", "finish_put_back", "is_stranger", "part", "set_aside", "whole"]
+__all__ = ["SUFFIXES", "finish_put_back", "is_stranger", "part", "remove_part", "set_aside", "whole"]
 
 SUFFIXES = ("", "-wal", "-shm")
 _SQLITE_MAKES = ("-journal", "-wal", "-shm")
@@ -26,6 +26,18 @@ _SQLITE_MAKES = ("-journal", "-wal", "-shm")
 def part(path: Path) -> Path:
     """Return where a copy is made of the journal at `path`."""
     return path.with_name(path.name + ".putback")
+
+
+def remove_part(path: Path) -> None:
+    """Remove what there is of a copy that was not called complete.
+
+    Raises:
+        OSError: it is still there.
+
+    """
+    copy = part(path)
+    copy.unlink(missing_ok=True)
+    _remove_beside(copy)
 
 
 def whole(path: Path) -> Path:
@@ -74,8 +86,7 @@ def finish_put_back(path: Path) -> Path | None:
     set_aside(path, complete.stat().st_mtime_ns)  # the same name, however often this is interrupted
     fsync_folder(path.parent)
     complete.rename(path)
-    _remove_beside(copy)
-    copy.unlink(missing_ok=True)
+    remove_part(path)
     fsync_folder(path.parent)
     return None
 

@@ -221,6 +221,29 @@ def test_a_copy_cut_short_fills_no_place_that_is_filled(tmp_path):
     assert {one.name for one in tmp_path.iterdir()} == {"j.db", "j.db.unfinished"}
 
 
+def test_a_copy_cut_short_is_salvaged_where_nothing_else_is_left(tmp_path):
+    path = tmp_path / "j.db"
+
+    async def main():
+        journal = make(path)
+        for seq in range(30):
+            await journal.append(KEY, seq, [Entry("E", 1, "A", "B", {"x": "y" * 1000})])
+        await journal.close()
+
+    asyncio.run(main())
+    size = path.stat().st_size
+    path.rename(named(path, ".putback"))
+    with named(path, ".putback").open("r+b") as copy:
+        copy.seek(size - 8192)
+        copy.write(bytes(4096))  # a page that was not written yet
+    named(path, ".putback-journal").write_bytes(b"not committed")
+    journal, report = open_journal(path, boot_id="b", now_ns=count(1).__next__)
+    assert 0 < report.records < 30
+    assert len(journal.read(KEY)) == report.records
+    asyncio.run(journal.close())
+    assert not list(tmp_path.glob("j.db.putback*"))
+
+
 # Who may put it back, and how often.
 
 
