@@ -69,12 +69,12 @@ def run(*command: str, check: bool = True, timeout_s: float = 120) -> str:
     return done.stdout
 
 
-def until(ask: Any, what: str, deadline_s: float = DEADLINE_S) -> Any:
-    """Ask until the answer is true, and return it."""
+def until(ask: Any, what: str, deadline_s: float = DEADLINE_S, every_s: float = 0.05) -> Any:
+    """Ask until the answer is true, and return it. What starts a command is not to be asked often: there is one CPU."""
     end = time.monotonic() + deadline_s
     while not (answer := ask()):
         assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
-        time.sleep(0.05)
+        time.sleep(every_s)
     return answer
 
 
@@ -135,7 +135,7 @@ class World:
             pid = main_pid()
             return pid if pid not in (0, other_than) and health().get("registered") else 0
 
-        return until(ask, "the daemon is registered")
+        return until(ask, "the daemon is registered", 2 * DEADLINE_S, 0.5)
 
     def submit(self, script: str, *arguments: str, **more: Any) -> str:
         """Queue a shell script as a job, and return its id."""
@@ -162,7 +162,7 @@ class World:
 
     def status(self, line: str) -> str:
         """Wait until the unit's status line is this one."""
-        until(lambda: shown(DAEMON, "StatusText") == line, f"status line: {line}")
+        until(lambda: shown(DAEMON, "StatusText") == line, f"status line: {line}", every_s=0.5)
         return line
 
     def no_cgroup_of(self, job_id: str) -> None:
