@@ -21,6 +21,7 @@ from fsm_miner.delivery import Delivery
 from fsm_miner.log_port import Log
 from fsm_miner.recovery import head_of, replay_stream
 from fsm_miner.session import Session
+from fsm_miner.supervisor import key_of
 from fsm_miner.worksite import Worksite
 from journal.port import Record, StreamKey
 from states import stimuli as s
@@ -121,7 +122,7 @@ class Echo:
     async def _tell_end(self, key: StreamKey, sealed: bool) -> str | None:
         """Return why the coordinator does not have the end; None if it has, does not want it, or there is none."""
         if sealed:
-            job, head = NEW._replace(job_id=key.job_id, attempt=key.attempt, failure=SWEPT), ""
+            job, head = _swept(key), ""
         else:
             steps = replay_stream(self._parts.read(key))
             if not steps or not steps[-1][1].final:
@@ -154,7 +155,7 @@ class Echo:
         )
         said = await delivery.deliver(job)
         if job.failure is None and isinstance(said, s.ArtifactsRefused | s.DeliveryRejected):
-            job = job._replace(failure=SWEPT)
+            job = _swept(key_of(job))
             said = await delivery.deliver(job)
         if isinstance(said, s.DeliveryUnknown):
             return turns.problem or said.reason
@@ -168,6 +169,11 @@ class Echo:
             else None,
         )
         return None
+
+
+def _swept(key: StreamKey) -> Job:
+    """Return what is told of an attempt that can't be told as it was: always the same, whatever is still known."""
+    return NEW._replace(job_id=key.job_id, attempt=key.attempt, failure=SWEPT)
 
 
 def _with_outcome(job: Job) -> Job:

@@ -34,6 +34,7 @@ from journal.port import (
     JournalUnavailable,
     Record,
     StreamKey,
+    StreamSealed,
 )
 from journal.reader import Reader, open_reader
 from journal.record import GENESIS, Head, canonical_json, verify_chain
@@ -65,6 +66,7 @@ __all__ = [
     "SchemaTooNew",
     "SqliteJournal",
     "StreamKey",
+    "StreamSealed",
     "Upcasters",
     "VersionUnknown",
     "canonical_json",

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fsm_miner.coordinator.port import Acked, Delivered, Gone, Rejected, Unknown
+from fsm_miner.coordinator.port import Acked, Delivered, FailureReport, Gone, Rejected, Unknown
 from fsm_miner.echo import SWEPT, Echo, EchoParts
 from fsm_miner.upload_files import Uploads
 from journal import StreamKey
@@ -148,7 +148,7 @@ def test_a_success_whose_files_are_gone_or_refused_is_told_as_lost(parcel, answe
     echo, _ = _echo(coordinator, (OFFERED, *DONE), parcel)
     _hear(echo, 3)
     report = coordinator.told[-1]
-    assert (report.error_code, report.error_msg, report.retryable) == ("E_LOST", SWEPT.message, True)
+    assert report == FailureReport("j-1", 1, "E_LOST", SWEPT.message, None, retryable=True)
 
 
 def test_a_disk_that_cannot_be_read_is_no_outcome():
@@ -163,7 +163,7 @@ def test_an_exported_stream_is_told_as_lost():
     echo, _ = _echo(coordinator, ())
     _hear(echo, 3, sealed=True)
     (report,) = coordinator.told
-    assert (report.job_id, report.attempt, report.error_code, report.retryable) == ("j-1", 1, "E_LOST", True)
+    assert report == FailureReport("j-1", 1, "E_LOST", SWEPT.message, None, retryable=True)
 
 
 def test_an_attempt_that_never_began_is_told_as_lost():

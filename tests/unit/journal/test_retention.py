@@ -7,13 +7,13 @@ from contextlib import closing
 import pytest
 
 from journal import (
-    AppendConflict,
     ChainBroken,
     Entry,
     ExportBroken,
     JournalUnavailable,
     SqliteJournal,
     StreamKey,
+    StreamSealed,
     read_export,
     verify_chain,
 )
@@ -76,7 +76,7 @@ def test_a_sealed_stream_is_closed_for_ever(tmp_path):
     async def script(journal):
         await journal.seal([OLD], tmp_path / "export")
         for believed in (0, 2):
-            with pytest.raises(AppendConflict, match="closed after 2 records and exported to journal-"):
+            with pytest.raises(StreamSealed, match="closed after 2 records and exported to journal-"):
                 await journal.append(OLD, believed, fact("RUNNING"))
         await journal.append(OPEN, 1, fact("DONE"))
         return journal.streams()
