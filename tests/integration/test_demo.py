@@ -65,8 +65,10 @@ def test_everything_comes_out_as_expected(folder):
 
 
 @pytest.mark.slow
-def test_the_demo_notices_that_nothing_is_allowed(folder, tmp_path):
+def test_the_demo_notices_that_nothing_of_it_is_allowed(folder, tmp_path):
     (tmp_path / "rules").mkdir()
+    # One rule, for something else: a node without any pulls no commands.
+    (tmp_path / "rules" / "true.yaml").write_text('command: {path: "/usr/bin/true"}\nargs: []\n')
     ended = demo(folder, "--allowlist", tmp_path / "rules")
     assert ended.returncode == 1, ended.stdout + ended.stderr
     found = marks(ended.stdout)

@@ -201,7 +201,7 @@ def test_processor_time_of_ended_children_is_counted(runs):
             monitor(launched.files, spec.limits, launched.started_boottime_ns, meter)
         )
         async with asyncio.timeout(20):
-            while meter.usage.cpu_s < 0.25:
+            while (meter.usage.cpu_s or 0.0) < 0.25:
                 await asyncio.sleep(0.01)
         (spec.paths.work / "input.fifo").write_text("go\n")
         await wait_end(launched.files, child=launched.pid)
