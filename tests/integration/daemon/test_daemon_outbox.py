@@ -104,8 +104,8 @@ def test_what_another_node_has_delivered_meanwhile_is_superseded(rigs, finds_out
     other = Node(rig.folder / "other", rig.coordinator.base_url, node_id="node-other")
     try:
         other.start()
-        (work,) = until(lambda: list(other.jobs.glob(f"{job_id}*/work")), "the other node has it")
-        (work / "go").touch()
+        other.await_printed(f"{job_id}@2", "up")  # before that, its folder may still be made anew
+        (other.jobs / f"{job_id}@2" / "work" / "go").touch()
         view = rig.coordinator.wait(job_id)
         theirs = rig.coordinator.artifact(job_id, "out.txt", attempt=2)
         if finds_out_by != "reconcile":
