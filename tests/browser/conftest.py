@@ -1,6 +1,5 @@
 """A real browser that reaches nobody: Debian's chromium, headless, with a profile of its own that is thrown away."""
 
-import os
 import shutil
 
 import pytest
@@ -8,6 +7,7 @@ from playwright.sync_api import sync_playwright
 
 from fsm_miner.forensics.page import render
 from tests.support.forensic_cases import CASES
+from tests.support.needs import lacking
 
 # Besides what playwright itself turns off. No name resolves: what the page might ask for, it would not get.
 FLAGS = [
@@ -27,9 +27,7 @@ def browser():
     """Start the browser for one file: while it is there, playwright keeps an event loop running in this thread."""
     path = shutil.which("chromium")
     if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium is missing: apt install chromium")
-        pytest.skip("chromium is missing: apt install chromium")
+        lacking("chromium is missing: apt install chromium")
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield found

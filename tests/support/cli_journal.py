@@ -10,14 +10,13 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import count
 
-import pytest
-
 from journal import Entry, SqliteJournal, StreamKey
 from journal.record import EMPTY, chain, prepare
 from states import events as e
 from states.events import VERSIONS, to_data
 from states.evolve import evolve
 from states.job import NEW
+from tests.support.needs import lacking
 
 START_NS = 1_767_225_600_000_000_000  # 2026-01-01 00:00:00 UTC
 SECOND = 1_000_000_000
@@ -171,9 +170,7 @@ def without_rights():
         return ()
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        if os.environ.get("CI"):
-            pytest.fail("setpriv is missing: apt install util-linux")
-        pytest.skip("setpriv is missing")
+        lacking("setpriv is missing: apt install util-linux")
     return (
         setpriv,
         "--bounding-set=-dac_override,-dac_read_search",

@@ -11,6 +11,7 @@ import pytest
 from fsm_miner.config.model import Config, CoordinatorSection
 from fsm_miner.config.secret import parse_secret_ref
 from fsm_miner.site.cgroups import JOBS_UNIT
+from tests.support.needs import lacking
 
 ROOT = Path(__file__).parents[2]
 SYSTEMD = ROOT / "systemd"
@@ -43,9 +44,7 @@ def one(unit: dict[str, list[str]], key: str) -> str:
 
 
 def missing_tool(name: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{name} is missing; CI must have it")
-    pytest.skip(f"{name} is not installed")
+    lacking(f"{name} is missing; CI must have it")
 
 
 @pytest.fixture
