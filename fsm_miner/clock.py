@@ -6,7 +6,7 @@ from typing import Protocol
 
 from runners.clock import boottime_ns, utc_ns
 
-__all__ = ["Clock", "Dice", "SystemClock", "SystemDice"]
+__all__ = ["Clock", "Dice", "SystemClock", "SystemDice", "sleep_unless"]
 
 
 class Clock(Protocol):
@@ -31,6 +31,17 @@ class Dice(Protocol):
     def roll(self) -> float:
         """Return a number, uniform in [0, 1)."""
         ...
+
+
+async def sleep_unless(clock: Clock, seconds: float, event: asyncio.Event) -> None:
+    """Wait, but no longer than until `event` is set."""
+    timer = asyncio.create_task(clock.sleep(seconds))
+    sooner = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({timer, sooner}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
+        sooner.cancel()
 
 
 class SystemClock:

@@ -6,6 +6,8 @@ Until fsync(2) has returned, a power cut may take a file, its name, or any part 
 import os
 from pathlib import Path
 
+from journal.schema import fsync_folder
+
 __all__ = ["sync_file"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -33,14 +35,6 @@ def sync_file(fd: int, base: Path, path: str, root: Path) -> None:
     finally:
         os.close(folder)
     for above in base.parents:
-        _sync_folder(above)
+        fsync_folder(above)
         if above == root:
             return
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import NamedTuple
 
-from fsm_miner.clock import Clock, Dice
+from fsm_miner.clock import Clock, Dice, sleep_unless
 from states.job import Job
 from states.retry import Backoff
 
@@ -101,13 +101,7 @@ class Outbox:
         if pause_s is None:
             await changed.wait()
             return
-        timer = asyncio.create_task(self._clock.sleep(pause_s))
-        change = asyncio.create_task(changed.wait())
-        try:
-            await asyncio.wait({timer, change}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            change.cancel()
+        await sleep_unless(self._clock, pause_s, changed)
 
     def _tell(self) -> None:
         """Wake all who wait, once."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fsm_miner.clock import Clock, Dice
+from fsm_miner.clock import Clock, Dice, sleep_unless
 from fsm_miner.coordinator.port import (
     Coordinator,
     JobOffer,
@@ -136,13 +136,7 @@ class Pull:
 
     async def _wait_for_change(self) -> None:
         """Wait for room; look again from time to time, because a disk or a journal recovers unannounced."""
-        timer = asyncio.create_task(self._clock.sleep(max(self._poll_interval_s, 1.0)))
-        changed = asyncio.create_task(self._supervisor.changed.wait())
-        try:
-            await asyncio.wait({timer, changed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            changed.cancel()
+        await sleep_unless(self._clock, max(self._poll_interval_s, 1.0), self._supervisor.changed)
 
 
 def _more(before: Room, now: Room) -> bool:

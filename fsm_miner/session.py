@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fsm_miner.clock import Clock, Dice
+from fsm_miner.clock import Clock, Dice, sleep_unless
 from fsm_miner.coordinator.port import Absent, Coordinator, Refused, Registered, Unknown
 from fsm_miner.log_port import Log
 from states.retry import Backoff
@@ -109,10 +109,4 @@ class Session:
         if life_s is None:
             await self._stale.wait()
             return
-        timer = asyncio.create_task(self._clock.sleep(max(life_s * _RENEW_AT, _LIFE_S_MIN)))
-        stale = asyncio.create_task(self._stale.wait())
-        try:
-            await asyncio.wait({timer, stale}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            stale.cancel()
+        await sleep_unless(self._clock, max(life_s * _RENEW_AT, _LIFE_S_MIN), self._stale)

@@ -56,13 +56,23 @@ def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
         raise FileNotFoundError(f"{path}: there is no journal here")
     log = path.with_name(path.name + "-wal")
     index = path.with_name(path.name + "-shm")
+    # Whoever closes the database takes the index away, and then the log: also between a look and the opening.
     moment = Event()
+    how: str | None = None
     for _ in range(_MOMENTS_MAX):
-        if (how := _how(log, index, live)) is not None:
-            break
-        moment.wait(_MOMENT_S)  # whoever closes the database takes the index away, and then the log
-    else:
+        how = _how(log, index, live)
+        if how is not None:
+            conn = _connect(path, how)
+            if not _is_gone(conn):
+                return conn
+            conn.close()
+        moment.wait(_MOMENT_S)
+    if how is None:
         raise Damaged(f"{log} is there and {index.name} is not: start the daemon once, it puts this right")
+    return _connect(path, how)
+
+
+def _connect(path: Path, how: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro&{how}"
     try:
         return sqlite3.connect(
@@ -70,6 +80,17 @@ def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
         )
     except sqlite3.Error as error:
         raise Damaged(f"{path}: {error}") from error
+
+
+def _is_gone(conn: sqlite3.Connection) -> bool:
+    """Whether a file that was there is not to be opened any more; what else is wrong, the first reader hears."""
+    try:
+        conn.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
+        return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN
+    except UnicodeDecodeError:
+        return False
+    return False
 
 
 def _how(log: Path, index: Path, live: bool) -> str | None:

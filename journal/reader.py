@@ -25,8 +25,6 @@ __all__ = [
 ]
 
 _ROWS_AT_ONCE = 512
-# Between a look at the files and opening them, whoever closes the database may have taken one away.
-_OPENINGS_MAX = 5
 # SQLite quotes a rotten schema in its message, and the driver fails to decode that.
 UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
@@ -223,16 +221,6 @@ def open_reader(path: Path, upcasters: Upcasters | None = None, *, live: bool = 
         Damaged: it can't be read.
 
     """
-    for _ in range(_OPENINGS_MAX - 1):
-        try:
-            return _open(path, upcasters, live)
-        except Damaged as error:
-            if not in_the_way(error):
-                raise
-    return _open(path, upcasters, live)
-
-
-def _open(path: Path, upcasters: Upcasters | None, live: bool) -> Reader:
     conn = connect_reader(path, live=live)
     try:
         version = schema_version(conn)

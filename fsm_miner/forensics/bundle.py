@@ -26,7 +26,7 @@ from typing import Any
 from fsm_miner.forensics.bundle_fields import BundleBroken, Fields
 from fsm_miner.forensics.case import LOG_TAIL_BYTES_MAX, Case, Sample
 from fsm_miner.forensics.redaction import REDACTED, redact_data, redact_text
-from fsm_miner.forensics.story import Story, read_story
+from fsm_miner.forensics.story import Story, read_story, record_fields
 from fsm_miner.log_tail import readable
 from fsm_miner.manifest_json import json_problem
 from journal.port import ChainBroken, Record, StreamKey
@@ -125,18 +125,7 @@ def _cut(lines: tuple[str, ...]) -> list[str]:
 
 
 def _record_out(record: Record, *, redact: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "seq": record.seq,
-        "at_ns": record.at_ns,
-        "boot_id": record.boot_id,
-        "event": record.event,
-        "version": record.version,
-        "source": record.source,
-        "dest": record.dest,
-        "data": _data_of(record),
-        "prev": record.prev,
-        "hash": record.hash,
-    }
+    found = record_fields(record, _data_of(record))
     if found["data"] is None:
         found["data_json"] = REDACTED if redact else record.data_json
         changed = redact

@@ -151,8 +151,12 @@ def data_of(record: Record) -> Any:
 
 
 def record_json(step: Step) -> dict[str, Any]:
-    """Return a record as JSON."""
-    record = step.record
+    """Return a record as JSON, and whether it holds."""
+    return {**record_fields(step.record, data_of(step.record)), "holds": step.holds}
+
+
+def record_fields(record: Record, data: Any) -> dict[str, Any]:
+    """Return a record's fields as JSON, with `data` for its data."""
     return {
         "seq": record.seq,
         "at_ns": record.at_ns,
@@ -161,10 +165,9 @@ def record_json(step: Step) -> dict[str, Any]:
         "version": record.version,
         "source": record.source,
         "dest": record.dest,
-        "data": data_of(record),
+        "data": data,
         "prev": record.prev,
         "hash": record.hash,
-        "holds": step.holds,
     }
 
 
