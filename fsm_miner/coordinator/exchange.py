@@ -170,7 +170,15 @@ class Exchange:
                     return self._reply(response, await _bounded(response, limit), token)
                 finally:
                     await response.aclose()
-        except (httpx.HTTPError, OSError, ValueError, FileChanged, _TooLarge, _Encoded) as exc:
+        except (
+            httpx.HTTPError,
+            OSError,
+            ValueError,
+            AttributeError,
+            FileChanged,
+            _TooLarge,
+            _Encoded,
+        ) as exc:
             return Unknown(_printable(_what_happened(exc, limit), {token, *self._hidden()}))
 
     def _reply(self, response: httpx.Response, body: bytes, token: str) -> Reply:
@@ -232,6 +240,9 @@ def _what_happened(exc: Exception, limit: int) -> str:
             text = f"the answer is cut off or no HTTP: {exc}"
         case FileChanged():
             text = str(exc)
+        case AttributeError():
+            # anyio asks the socket of a connection that was reset in the very moment it was made; there is none.
+            text = "the connection broke as it was made"
         case _TooLarge():
             text = f"the answer is larger than {limit} bytes"
         case _Encoded():

@@ -3,11 +3,16 @@
 import asyncio
 import contextlib
 import socket
+import struct
+import threading
 
+import httpx
 import pytest
+import uvloop
 
 from fsm_miner.coordinator import port
 from fsm_miner.coordinator.http import HttpCoordinator
+from fsm_miner.input_hosts import AddressPolicy, input_client
 from tests.support.scripted_coordinator import (
     ScriptedCoordinator,
     answer,
@@ -204,3 +209,55 @@ def test_a_connection_that_the_server_closed_while_idle_is_replaced():
             assert server.connections == 2
 
     play(test)
+
+
+@contextlib.contextmanager
+def resetting():
+    """A server that takes connections and resets each at once: now and then in the moment it is made."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):  # shut down
+            while True:
+                connection, _ = listener.accept()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
+
+
+TRIES = 1000  # in a loop like the daemon's, one in ten or twenty meets the moment
+
+
+def test_a_connection_reset_as_it_is_made_is_no_answer():
+    async def main():
+        with resetting() as url:
+            client = HttpCoordinator(url, "node-1", lambda: "boot-token", timeout_s=5.0)
+            answers = [await client.register({}) for _ in range(TRIES)]
+            await client.close()
+        return answers
+
+    answers = uvloop.run(main())
+    assert all(isinstance(one, port.Unknown) for one in answers), answers
+    assert any(one.reason == "the connection broke as it was made" for one in answers)
+
+
+def test_an_input_whose_connection_is_reset_as_it_is_made_is_not_there():
+    async def main():
+        seen = []
+        with resetting() as url:
+            async with input_client(AddressPolicy.for_coordinator(url)) as client:
+                for _ in range(TRIES):
+                    with pytest.raises(httpx.TransportError) as error:
+                        await client.get(url)
+                    seen.append(str(error.value))
+        return seen
+
+    assert "the connection broke as it was made" in uvloop.run(main())

@@ -405,7 +405,7 @@ class Node(Program):
                     runs = Counter(r.data["run"] for r in reader.read(key) if r.event == "LaunchIntended")
                     assert set(runs.values()) <= {1}, f"{key}: a run was started twice: {runs}"
         defects = [one for one in self.log() if one["event"] in DEFECTS - self.defects_allowed]
-        assert defects == []
+        assert not defects, defects
         assert self.leaks() == []
 
 
