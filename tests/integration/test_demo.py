@@ -77,10 +77,24 @@ def test_the_demo_notices_that_nothing_of_it_is_allowed(folder, tmp_path):
     assert str(folder / "logs") in ended.stdout.replace("\n", "")
 
 
+def kept(seen):
+    """Return a function that passes a line on, and keeps it for who wants to know what there was."""
+
+    def keep(line):
+        seen.append(line)
+        return line
+
+    return keep
+
+
 @pytest.mark.slow
 def test_an_interrupted_demo_leaves_nothing_running(folder):
     with subprocess.Popen(command(folder), stdout=subprocess.PIPE, text=True) as process:
-        assert any("endless    PULLING" in line and "RUNNING" in line for line in process.stdout)
+        seen = []
+        running = (
+            "endless    PULLING" in line and "RUNNING" in line for line in map(kept(seen), process.stdout)
+        )
+        assert any(running), "".join(seen)
         assert any(Path(word).name == "ffmpeg" for p in of_folder(folder) for word in p.info["cmdline"] or [])
         process.send_signal(signal.SIGINT)
         assert "interrupted" in process.stdout.read()
