@@ -17,7 +17,7 @@ from states.codes import ErrorCode, Failure
 from states.job import Job
 from states.table import State
 
-__all__ = ["Capacity", "Card", "Grant", "Impossible", "Room", "admit", "room"]
+__all__ = ["Capacity", "Card", "Grant", "Impossible", "Room", "admit", "never", "room"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +90,17 @@ def admit(waiting: Sequence[Job], jobs: Iterable[Job], capacity: Capacity) -> li
     for job in sorted(waiting, key=_order):
         if job.job_id in working:
             continue
+        failure = never(capacity, gpu=job.wants_gpu, vram_mb=_vram_mb(job))
+        if failure is not None:
+            answers.append(Impossible(job, failure))
+            continue
         if not job.wants_gpu:
-            if capacity.cpu == 0:
-                answers.append(Impossible(job, Failure(ErrorCode.NORESOURCE, "this node has no CPU slots")))
-            elif cpu_free > 0:
+            if cpu_free > 0:
                 cpu_free -= 1
                 working.add(job.job_id)
                 answers.append(Grant(job, ()))
             continue
-        fitting = [card for card in capacity.cards if card.vram_mb >= _vram_mb(job)]
-        if capacity.gpu == 0 or not fitting:
-            answers.append(Impossible(job, _no_gpu(job, capacity)))
-            continue
-        free = [card for card in fitting if card.id not in busy]
+        free = [card for card in capacity.cards if card.vram_mb >= _vram_mb(job) and card.id not in busy]
         if gpu_free > 0 and free:
             card = min(free, key=lambda card: (card.used_mb, card.id))
             gpu_free -= 1
@@ -110,6 +108,21 @@ def admit(waiting: Sequence[Job], jobs: Iterable[Job], capacity: Capacity) -> li
             busy.add(card.id)
             answers.append(Grant(job, (card.id,)))
     return answers
+
+
+def never(capacity: Capacity, *, gpu: bool, vram_mb: int) -> Failure | None:
+    """Return why a job can't ever get a slot here, however long it waits; None if it can. `vram_mb` in MiB."""
+    if not gpu:
+        return Failure(ErrorCode.NORESOURCE, "this node has no CPU slots") if capacity.cpu == 0 else None
+    if capacity.gpu == 0:
+        why = "this node takes no GPU jobs (resources.max_concurrent_gpu is 0)"
+    elif not capacity.cards:
+        why = "no GPU is there now"
+    elif (largest := max(card.vram_mb for card in capacity.cards)) < vram_mb:
+        why = f"the job wants {vram_mb} MiB of video memory; the largest card here has {largest} MiB"
+    else:
+        return None
+    return Failure(ErrorCode.NOGPU, why)
 
 
 def room(jobs: Iterable[Job], capacity: Capacity) -> Room:
@@ -138,14 +151,3 @@ def _order(job: Job) -> tuple[int, str, int]:
 def _vram_mb(job: Job) -> int:
     wanted = job.requirements.get("vram_mb")
     return wanted if isinstance(wanted, int) and not isinstance(wanted, bool) else 0
-
-
-def _no_gpu(job: Job, capacity: Capacity) -> Failure:
-    if capacity.gpu == 0:
-        why = "this node takes no GPU jobs (resources.max_concurrent_gpu is 0)"
-    elif not capacity.cards:
-        why = "no GPU is there now"
-    else:
-        largest = max(card.vram_mb for card in capacity.cards)
-        why = f"the job wants {_vram_mb(job)} MiB of video memory; the largest card here has {largest} MiB"
-    return Failure(ErrorCode.NOGPU, why)
