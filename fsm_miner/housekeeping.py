@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from pathlib import PurePath
 
-from fsm_miner.clock import Clock
+from fsm_miner.clock import Clock, sleep_unless
 from fsm_miner.config.model import Config
 from fsm_miner.early_sweep import EarlySweep
 from fsm_miner.log_port import Log
@@ -87,19 +87,12 @@ class Housekeeping:
 
     async def _rest(self, seconds: float) -> None:
         """Wait for the next sweep; make room meanwhile, as often as somebody asks for it."""
-        timer = asyncio.create_task(self._clock.sleep(seconds))
-        try:
-            while not timer.done():
-                asked = asyncio.create_task(self._asked.wait())
-                try:
-                    await asyncio.wait({timer, asked}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    asked.cancel()
-                if self._asked.is_set():
-                    self._asked.clear()
-                    await self._early.sweep(list(self._finished.values()))
-        finally:
-            timer.cancel()
+        end_ns = self._clock.boot_ns() + int(seconds * 1e9)
+        while (left_ns := end_ns - self._clock.boot_ns()) > 0:
+            await sleep_unless(self._clock, left_ns / 1e9, self._asked)
+            if self._asked.is_set():
+                self._asked.clear()
+                await self._early.sweep(list(self._finished.values()))
 
     async def _sweep(self) -> None:
         for problem in await empty_trash(self._root):
