@@ -13,7 +13,20 @@ from fsm_miner.cli.outcome import INTERRUPTED, guarded
 
 __all__ = ["COMMANDS", "build", "main"]
 
-COMMANDS = ("run", "probe", "check", "judge", "jobs", "why", "replay", "export", "verify", "drain", "status")
+COMMANDS = (
+    "run",
+    "probe",
+    "check",
+    "judge",
+    "jobs",
+    "why",
+    "replay",
+    "export",
+    "backup",
+    "verify",
+    "drain",
+    "status",
+)
 """Each is a module of this package with `HELP`, `EXAMPLES`, `EXIT_CODES` and the function `command`."""
 
 _HELP = """A worker node that runs jobs without Docker. Every job is a journaled state machine.

@@ -4,15 +4,17 @@ import errno
 import os
 import secrets
 import sys
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fsm_miner.cli.outcome import ExitCode, Refused
+from journal.schema import fsync_folder
 
-__all__ = ["STDOUT", "ForceOption", "check_free", "write_file"]
+__all__ = ["STDOUT", "ForceOption", "check_free", "staged", "write_file"]
 
 STDOUT = Path("-")
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,17 +47,30 @@ def write_file(path: Path, data: bytes, *, force: bool = False) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    staged = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.partial")
+    with staged(path, force=force) as file:
+        file.write_bytes(data)
+
+
+@contextmanager
+def staged(path: Path, *, force: bool = False) -> Generator[Path]:
+    """Give an empty file (mode 0600) to fill; it becomes `path`, durably, when the block ends well, else it is gone.
+
+    Raises:
+        Refused: something has this name and `force` is not given, or the file can't be written.
+
+    """
+    made = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.partial")
     try:
+        os.close(os.open(made, _FLAGS, 0o600))
         try:
-            with os.fdopen(os.open(staged, _FLAGS, 0o600), "wb") as file:
-                file.write(data)
-                file.flush()
+            yield made
+            with made.open("rb") as file:
                 os.fsync(file.fileno())
-            _settle(staged, path, force=force)
+            _settle(made, path, force=force)
+            fsync_folder(path.absolute().parent)
         finally:
             with suppress(FileNotFoundError):
-                staged.unlink()
+                made.unlink()
     except FileExistsError:
         raise Refused(ExitCode.NO, f"{path}: is there already; --force replaces it") from None
     except PermissionError as error:
@@ -64,15 +79,15 @@ def write_file(path: Path, data: bytes, *, force: bool = False) -> None:
         raise Refused(ExitCode.NO, f"{path}: can't be written: {error.strerror}") from None
 
 
-def _settle(staged: Path, path: Path, *, force: bool) -> None:
+def _settle(made: Path, path: Path, *, force: bool) -> None:
     """Give the file its name. A link is refused where the name is taken; a rename would replace what is there."""
     if not force:
         try:
-            os.link(staged, path)
+            os.link(made, path)
             return
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
         if os.path.lexists(path):
             raise FileExistsError(path)
-    staged.replace(path)
+    made.replace(path)
