@@ -11,10 +11,9 @@ from fsm_miner.log_port import Log
 from fsm_miner.site.cgroups import RunCgroups
 from fsm_miner.supervisor import Supervisor, key_of
 from fsm_miner.sweeper import Finished, Retention, Sweeper, empty_trash
-from journal.port import JournalError, Record, StreamKey
+from journal.port import JournalError, StreamKey
 from journal.retention import archive_folder
 from journal.sqlite import SqliteJournal
-from states.table import FINAL
 
 __all__ = ["Housekeeping"]
 
@@ -113,7 +112,7 @@ class Housekeeping:
             self._log.info("swept", removed=len(swept.removed), cgroups=len(removed))
         self._early.try_again()
         await self._early.sweep(list(self._finished.values()))
-        expiry = await self._journal.expire(now_ns - self._retention_ns, _is_final, self._archive)
+        expiry = await self._journal.expire(now_ns - self._retention_ns, self._archive)
         for key in expiry.keys:
             self._finished.pop(key, None)
         if expiry.keys:
@@ -124,7 +123,3 @@ class Housekeeping:
         jobs = self._supervisor.jobs()
         intents = [job.intent for job in jobs if job.intent is not None and job.ended is None]
         return {PurePath(intent.cgroup).name for intent in intents if intent.cgroup is not None}
-
-
-def _is_final(record: Record) -> bool:
-    return record.dest in FINAL

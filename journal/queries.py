@@ -7,10 +7,10 @@ __all__ = [
     "ALL",
     "BY_STREAM",
     "COLUMNS",
+    "EXPIRED",
     "FINAL",
     "FIRST",
     "INSERT",
-    "LAST",
     "STREAM",
     "STREAMS",
 ]
@@ -18,10 +18,6 @@ __all__ = [
 COLUMNS = "job_id, attempt, seq, at_ns, boot_id, event, version, source, dest, data_json, prev, hash"
 ALL = f"SELECT {COLUMNS} FROM records ORDER BY n"  # noqa: S608 - a constant
 STREAM = f"SELECT {COLUMNS} FROM records WHERE job_id = ? AND attempt = ? ORDER BY seq"  # noqa: S608 - a constant
-LAST = (
-    f"SELECT {COLUMNS} FROM records WHERE n IN "  # noqa: S608 - a constant
-    "(SELECT max(n) FROM records GROUP BY job_id, attempt HAVING max(at_ns) < ?) ORDER BY n"
-)
 INSERT = f"INSERT INTO records ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
 # The oldest first: by the place of each stream's first record.
 STREAMS = "SELECT job_id, attempt FROM records WHERE seq = 1 ORDER BY n"
@@ -37,3 +33,4 @@ FINAL = (
     "SELECT job_id, attempt, dest, at_ns FROM records INDEXED BY records_final "  # noqa: S608 - a constant
     f"WHERE dest IN ({', '.join(repr(state) for state in FINAL_STATES)})"
 )
+EXPIRED = f"{FINAL} AND at_ns < ? ORDER BY at_ns, job_id, attempt LIMIT ?"

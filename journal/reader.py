@@ -185,9 +185,9 @@ class Reader:
         if problems != ["ok"]:
             raise Damaged(f"{self._path}: {'; '.join(problems)}")
 
-    def expired(self, before_ns: int) -> list[Record]:
-        """Return the last record, upcast, of each stream that got none at or after `before_ns`; oldest first."""
-        return [self._upcasters.record(record) for record in self._query(sql.LAST, (before_ns,))]
+    def expired(self, before_ns: int, streams_max: int) -> list[StreamKey]:
+        """Return the streams that were over before `before_ns`, oldest first. Reads one index, and needs schema 2."""
+        return [StreamKey(row[0], row[1]) for row in self._rows(sql.EXPIRED, (before_ns, streams_max))]
 
     def _query(self, query: str, values: Iterable[Any] = ()) -> Iterator[Record]:
         for row in self._rows(query, values):

@@ -108,20 +108,17 @@ class SqliteJournal:
         """Check structure and chains; see `Reader.verify`."""
         return self._reading().verify()
 
-    async def expire(
-        self, before_ns: int, is_final: Callable[[Record], bool], folder: Path, *, streams_max: int = 1000
-    ) -> Expiry:
-        """Export, then drop, the streams whose last record is older than `before_ns` and final.
+    async def expire(self, before_ns: int, folder: Path, *, streams_max: int = 1000) -> Expiry:
+        """Export, then drop, the streams that came to their final state before `before_ns` (UTC, ns).
 
-        `is_final` sees that last record, in a thread of its own. At most `streams_max` streams a call, oldest
-        first: ask again while `Expiry.keys` is that long. A stream whose chain does not hold is never dropped
-        (`Expiry.broken`).
+        At most `streams_max` streams a call, oldest first: ask again while `Expiry.keys` is that long. A stream
+        whose chain does not hold is never dropped (`Expiry.broken`).
 
         Raises:
             JournalUnavailable: the export or the deletion could not be made durable; what was not dropped stays.
 
         """
-        due = await asyncio.to_thread(self._due, before_ns, is_final, streams_max)
+        due = await asyncio.to_thread(self._due, before_ns, streams_max)
         return await self.seal(due, folder)
 
     async def seal(self, keys: Sequence[StreamKey], folder: Path) -> Expiry:
@@ -180,9 +177,9 @@ class SqliteJournal:
         await done
         self._writer.join()
 
-    def _due(self, before_ns: int, is_final: Callable[[Record], bool], streams_max: int) -> list[StreamKey]:
+    def _due(self, before_ns: int, streams_max: int) -> list[StreamKey]:
         with open_reader(self.path, self._upcasters, live=True) as reader:
-            return [last.key for last in reader.expired(before_ns) if is_final(last)][:streams_max]
+            return reader.expired(before_ns, streams_max)
 
     def _export(self, keys: Sequence[StreamKey], folder: Path, now_ns: int) -> Expiry:
         with open_reader(self.path, self._upcasters, live=True) as reader:

@@ -14,6 +14,7 @@ import pytest
 
 from journal import Entry, SqliteJournal, StreamKey, open_reader
 from journal.creation import create
+from journal.queries import EXPIRED
 from journal.queries import FINAL as FINAL_QUERY
 from journal.queries import FIRST as FIRST_QUERY
 from journal.schema import FINAL_STATES, NEWEST, connect_writer, migrate, note, schema_version
@@ -144,7 +145,8 @@ def test_ends_are_found_by_their_indexes_alone(tmp_path):
     with open_reader(path) as reader, closing(sqlite3.connect(path)) as conn:
         over, open_keys = reader.ends()
         plans = [
-            conn.execute(f"EXPLAIN QUERY PLAN {query}").fetchall() for query in (FIRST_QUERY, FINAL_QUERY)
+            conn.execute(f"EXPLAIN QUERY PLAN {query}", (0,) * query.count("?")).fetchall()
+            for query in (FIRST_QUERY, FINAL_QUERY, EXPIRED)
         ]
         assert all("COVERING INDEX" in plan[0][-1] for plan in plans), plans
         assert sorted([one.key for one in over] + open_keys) == sorted(reader.streams())

@@ -32,10 +32,6 @@ def fact(dest):
     return [Entry("E", 1, "A", dest, {"t": "\ud800é"})]
 
 
-def is_final(record):
-    return record.dest == "DONE"
-
-
 def play(tmp_path, script):
     async def main():
         clock = Clock()
@@ -56,7 +52,7 @@ def play(tmp_path, script):
 def test_only_old_and_final_streams_go_and_they_can_be_verified(tmp_path):
     async def script(journal):
         stored = journal.read(OLD)
-        expiry = await journal.expire(2_000, is_final, tmp_path / "export")
+        expiry = await journal.expire(2_000, tmp_path / "export")
         return stored, expiry, journal.streams(), journal.read(OLD), set(journal.verify())
 
     stored, expiry, streams, gone, verified = play(tmp_path, script)
@@ -90,7 +86,7 @@ def test_a_sealed_stream_is_closed_for_ever(tmp_path):
 
 def test_nothing_to_do_makes_no_file(tmp_path):
     async def script(journal):
-        first = await journal.expire(500, is_final, tmp_path / "export")
+        first = await journal.expire(500, tmp_path / "export")
         second = await journal.seal([StreamKey("unknown", 1)], tmp_path / "export")
         return first, second
 
