@@ -1,4 +1,4 @@
-"""Passing a point: dying there, or writing it down."""
+"""Passing a point: dying or failing there, or writing it down."""
 
 import os
 import signal
@@ -9,10 +9,14 @@ from contextvars import ContextVar
 
 from fsm_miner.fault_points.spec import Die, FaultSpecError, ListPoints, Side
 
-__all__ = ["FaultPoints", "kill_self"]
+__all__ = ["FaultPoints", "PlantedDefect", "kill_self"]
 
 _LISTED_MAX = 1_000_000
 _JOB: ContextVar[str | None] = ContextVar("job", default=None)  # follows the work into threads
+
+
+class PlantedDefect(Exception):
+    """What `raise POINT` raises: nothing that any code expects."""
 
 
 def kill_self() -> None:
@@ -72,9 +76,11 @@ class FaultPoints:
                 self._passes += 1
                 if self._passes <= _LISTED_MAX:
                     os.write(self._fd, f"{side} {point} {job or '-'}\n".encode())
-            elif (side, point) == (spec.side, spec.point) and spec.job in (None, job):
+            elif (side, point) == (_side(spec), spec.point) and spec.job in (None, job):
                 self._passes += 1
                 if self._passes == spec.nth:
+                    if spec.side is Side.RAISE:
+                        raise PlantedDefect(str(self))
                     self._die()
 
     def close(self) -> None:
@@ -82,3 +88,7 @@ class FaultPoints:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _side(spec: Die) -> Side:
+    return Side.BEFORE if spec.side is Side.RAISE else spec.side

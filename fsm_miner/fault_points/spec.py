@@ -2,6 +2,7 @@
 
     before POINT[#N][@JOB]     die when POINT is reached for the Nth time (1 where it is not said), by job JOB if said
     after POINT[#N][@JOB]      the same when what POINT names has been done, and nothing has been made of it yet
+    raise POINT[#N][@JOB]      live on, and fail there as a defect would: before it, by an exception that nobody expects
     list FILE                  die nowhere; append a line `SIDE POINT JOB` to FILE for each point that is passed
 
 The variable is the daemon's own: no configuration, no coordinator and no job can set it, and no job inherits it.
@@ -51,15 +52,16 @@ class FaultSpecError(ValueError):
 
 
 class Side(StrEnum):
-    """Where at a point."""
+    """Where at a point; `raise` is before it."""
 
     BEFORE = "before"
     AFTER = "after"
+    RAISE = "raise"
 
 
 @dataclass(frozen=True, slots=True)
 class Die:
-    """End the process at one point. `nth` counts from 1, the passes of `job` alone where it is set."""
+    """End the process at one point, or fail there. `nth` counts from 1, the passes of `job` alone where it is set."""
 
     side: Side
     point: str
@@ -101,8 +103,8 @@ def parse(text: str) -> Die | ListPoints:
     if found is None or found["side"] not in set(Side):
         raise _wrong(
             text,
-            "not `before POINT`, `after POINT` or `list FILE`, where #N after POINT means its Nth time and @JOB "
-            "one job alone",
+            "not `before POINT`, `after POINT`, `raise POINT` or `list FILE`, where #N after POINT means its Nth "
+            "time and @JOB one job alone",
         )
     side, point = Side(found["side"]), found["point"]
     if not _known(point):

@@ -55,6 +55,7 @@ def die():
         ),
         ("after coordinator.result@j-1.a_b", Die(Side.AFTER, "coordinator.result", 1, "j-1.a_b")),
         ("before file.open:control/lock#2@j", Die(Side.BEFORE, "file.open:control/lock", 2, "j")),
+        ("raise coordinator.pull#2", Die(Side.RAISE, "coordinator.pull", 2)),
         ("list /var/tmp/points", ListPoints(Path("/var/tmp/points"))),
     ],
 )
