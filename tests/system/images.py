@@ -77,7 +77,7 @@ def cache_folder() -> Path:
 def disk(release: Release) -> Path:
     """Return the release's disk: a minimal system, nothing of ours but the driver's unit."""
     made_from = [release.name, _PACKAGES, str(_DISK_MIB), _DRIVER_UNIT, _CUSTOMIZE]
-    return _kept(f"disk-{release.name}", made_from, lambda target: _make_disk(release, target))
+    return kept(f"disk-{release.name}", made_from, lambda target: _make_disk(release, target))
 
 
 def package() -> Path:
@@ -88,7 +88,7 @@ def package() -> Path:
     files = [wheels[0], ROOT / "requirements.lock", ROOT / "tools" / "deb.py", ROOT / "CHANGELOG.md"]
     files += sorted(path for name in folders for path in (ROOT / name).rglob("*") if path.is_file())
     made_from = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return _kept("package", made_from, _make_package) / "first.deb"
+    return kept("package", made_from, _make_package) / "first.deb"
 
 
 def newer_package() -> Path:
@@ -99,12 +99,12 @@ def newer_package() -> Path:
 def coordinator_libraries(release: Release) -> Path:
     """Return a folder with what the dev coordinator imports and the package does not bring."""
     wanted = _locked(ROOT / "requirements-dev.lock", _COORDINATOR_NEEDS)
-    return _kept(
+    return kept(
         f"libraries-{release.name}", [wanted], lambda target: _make_libraries(release, wanted, target)
     )
 
 
-def _kept(name: str, made_from: list[str], make: Callable[[Path], None]) -> Path:
+def kept(name: str, made_from: list[str], make: Callable[[Path], None]) -> Path:
     """Return the kept thing, made now if its inputs have changed; what was made from others goes."""
     digest = hashlib.sha256("\0".join(made_from).encode()).hexdigest()[:16]
     folder = cache_folder()
@@ -145,11 +145,11 @@ def _make_disk(release: Release, target: Path) -> None:
         # A mirror may be a frozen one.
         options += ['--aptopt=Acquire::Check-Valid-Until "false"', '--aptopt=Acquire::Check-Date "false"']
         hook = f"--customize-hook={_CUSTOMIZE}"
-        _run(
+        run(
             *("mmdebstrap", *options, hook, release.name, str(root), _mirror()),
             env={"DRIVER_UNIT": str(unit)},
         )
-        _run("mke2fs", "-q", "-F", "-t", "ext4", "-d", str(root), str(target), f"{_DISK_MIB}M")
+        run("mke2fs", "-q", "-F", "-t", "ext4", "-d", str(root), str(target), f"{_DISK_MIB}M")
 
 
 def _mirror() -> str:
@@ -158,7 +158,7 @@ def _mirror() -> str:
         line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
     )
     codename = release.get("VERSION_CODENAME", "").strip('"')
-    listed = _run(
+    listed = run(
         "apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(SITE)", "Created-By: Packages"
     )
     sites = [line.split()[2] for line in listed.splitlines() if line.startswith(f"{codename} main ")]
@@ -168,16 +168,16 @@ def _mirror() -> str:
 
 def _make_package(target: Path) -> None:
     target.mkdir()
-    built = _run(sys.executable, str(ROOT / "tools" / "deb.py"), "--fast", "--out", str(target))
+    built = run(sys.executable, str(ROOT / "tools" / "deb.py"), "--fast", "--out", str(target))
     first = Path(built.split()[-1]).rename(target / "first.deb")
     tree = target / "tree"
-    _run("dpkg-deb", "-R", str(first), str(tree))
+    run("dpkg-deb", "-R", str(first), str(tree))
     control = tree / "DEBIAN" / "control"
     text = control.read_text()
     version = next(line for line in text.splitlines() if line.startswith("Version: "))
     assert version.endswith("-1")
     control.write_text(text.replace(version, f"{version[:-1]}2"))
-    _run("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(tree), str(target / "second.deb"))
+    run("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(tree), str(target / "second.deb"))
     _remove(tree)
 
 
@@ -203,10 +203,10 @@ def _make_libraries(release: Release, wanted: str, target: Path) -> None:
     options = ["--no-deps", "--only-binary", ":all:", "--python-version", release.python]
     for platform in ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014"):
         options += ["--platform", f"{platform}_{os.uname().machine}"]
-    _run(*pip, *options, "--require-hashes", "-r", str(requirements), "--target", str(target / "lib"))
+    run(*pip, *options, "--require-hashes", "-r", str(requirements), "--target", str(target / "lib"))
 
 
-def _run(*command: str, env: dict[str, str] | None = None) -> str:
+def run(*command: str, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}
     )
