@@ -31,8 +31,17 @@ $(VENV)/.locked: requirements-dev.lock | build/.packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# Changes with each commit, and the wheel with it: the version tells any two builds apart.
+build/.version: FORCE | $(VENV)/.locked
+	@$(BIN)/python tools/version.py >$@.now
+	@cmp -s $@.now $@ || cp $@.now $@
+	@rm $@.now
+
+.PHONY: FORCE
+FORCE:
+
 # The product itself, as the wheel that users get.
-$(VENV)/.installed: $(SOURCES) $(VENV)/.locked
+$(VENV)/.installed: $(SOURCES) build/.version $(VENV)/.locked
 	rm -rf build/wheel
 	$(BIN)/python -m hatchling build -t wheel -d build/wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall build/wheel/*.whl
@@ -55,6 +64,7 @@ test: build/.packages-tests venv lint  ## Run every check and every test
 
 .PHONY: deb
 deb: venv  ## Build the Debian package, in build/deb
+	rm -rf build/deb
 	$(BIN)/python tools/deb.py
 	@if command -v lintian >/dev/null; then lintian --fail-on error,warning build/deb/*.deb; else echo "lintian is not installed: not checked"; fi
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from email.parser import HeaderParser
 from email.utils import formatdate
 from filecmp import cmp
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +30,8 @@ PYTHONS = ("3.11", "3.13")
 PLATFORMS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 # sqlite-utils asks for pip to install plug-ins with, which nobody does here. Time zones are Debian's own (tzdata).
-UNUSED = ("pip", "pip-*.dist-info", "tzdata", "tzdata-*.dist-info")
+# nvidia-ml-py leaves an example beside its module.
+UNUSED = ("pip", "pip-*.dist-info", "tzdata", "tzdata-*.dist-info", "example.py")
 
 LIB = "usr/lib/aitbc/miner"
 SPEC_LIB = "/usr/local/lib/aitbc/miner"
@@ -109,6 +111,8 @@ def _merge(source: Path, target: Path) -> None:
     for path in sorted(path for path in source.rglob("*") if path.is_file()):
         name = path.relative_to(source)
         there = target / name
+        if any(fnmatch(name.parts[0], unused) for unused in UNUSED):
+            continue
         if not there.exists():
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, there)

@@ -53,6 +53,15 @@ def test_libraries_that_differ_between_the_pythons_are_refused(deb, tmp_path):
         deb._merge(tmp_path / "3.13", tmp_path / "both")
 
 
+def test_what_nobody_uses_is_left_out(deb, tmp_path):
+    for name in ("pip/x.py", "pip-1.dist-info/METADATA", "tzdata/y", "example.py", "pipes.py", "rich/example.py"):
+        (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "from" / name).write_text("")
+    deb._merge(tmp_path / "from", tmp_path / "to")
+    kept = [path.relative_to(tmp_path / "to").as_posix() for path in (tmp_path / "to").rglob("*.py")]
+    assert sorted(kept) == ["pipes.py", "rich/example.py"]
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_no_script_touches_the_unit_that_holds_the_jobs_except_to_remove_all(name):
     calls = [line.strip() for line in (TEMPLATES / name).read_text().splitlines() if "deb-systemd" in line]
