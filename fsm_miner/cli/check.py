@@ -48,9 +48,10 @@ EXAMPLES = """\
   ExecStartPre=/usr/local/lib/aitbc/miner/.venv/bin/fsm-miner check      in the unit"""
 EXIT_CODES = """\
   0  no problem; there may be warnings
-  1  at least one problem; with --journal: it reads otherwise, is damaged, or is not there
+  1  at least one problem; with --journal: it is damaged, or is not there
   2  wrong usage (a wrong configuration is a problem: 1, but with --journal it is in the way: 2)
-  3  --journal: it can't be read by this user or this release"""
+  3  --journal: it can't be read by this user or this release
+  5  --journal: it reads otherwise than was recorded; this version would not start on it"""
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 

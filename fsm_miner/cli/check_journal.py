@@ -56,6 +56,8 @@ def check_journal(path: Path, screen: Screen, *, as_json: bool) -> int:
         screen.json(_as_data(report))
     else:
         _show(screen, report)
+    if report.foreign:
+        return ExitCode.JOURNAL
     return ExitCode.OK if report.ok else ExitCode.NO
 
 

@@ -68,13 +68,13 @@ def test_what_reads_otherwise_is_named_stream_by_stream(journal):
     create(journal, 1, notes={"reading": "another", "version": "9.9.9", "unreadable": '[["j-known", 1]]'})
     for job_id in ("j-odd", "j-known"):
         add(journal, job_id, Entry("Blessed", 1, "IDLE", "ACKED", {}))
-    text = check(1, "--journal", journal).stdout
+    text = check(5, "--journal", journal).stdout
     assert "NOT ok" in text
     assert "last taken over by version 9.9.9" in text
     assert "differs: j-odd/1: record 1: Blessed: KeyError" in text
     assert "unreadable: j-known/1: record 1: Blessed" in text
     assert "exit code 5" in text
-    found = data(journal, 1)
+    found = data(journal, 5)
     assert [(one["job_id"], one["refused"]) for one in found["differs"]] == [
         ("j-known", False),
         ("j-odd", True),
