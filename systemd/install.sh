@@ -6,7 +6,8 @@
 #   systemd/install.sh --purge                    remove everything
 #
 # What an administrator has edited is never overwritten: a newer version is put beside it as <name>.new.
-# Each version gets a venv of its own, and .venv is a link that is turned when the new one works.
+# Each version gets a venv of its own, and .venv is a link that is turned when the new one works and would take over the
+# journal. Cut short at any point (a kill, a full disk, a power cut), it is run again and ends as if it had not been.
 # The other way to install it is the Debian package (make deb); the two exclude each other.
 
 set -eu
@@ -31,6 +32,8 @@ sysusers=/etc/sysusers.d/aitbc-miner.conf
 logrotate=/etc/logrotate.d/aitbc-miner
 user=games
 packages='bubblewrap logrotate python3-venv util-linux'
+first_mark=$prefix/.first-installation
+lock=/run/fsm-miner-install.lock
 venvs_kept=2
 cannot_start='the daemon does not start (systemd keeps trying; jobs go on): journalctl -u aitbc-miner -n 50'
 
@@ -41,7 +44,7 @@ die() {
 }
 
 usage() {
-    sed -n '2,10s/^# \{0,1\}//p' "$0"
+    sed -n '2,11s/^# \{0,1\}//p' "$0"
 }
 
 systemd_runs() { [ -d /run/systemd/system ]; }
@@ -55,6 +58,11 @@ check_machine() {
     'debian 12' | 'debian 13') ;;
     *) die "this is $release; this script knows Debian 12 and 13 only" ;;
     esac
+}
+
+only_one() {
+    exec 9>"$lock"
+    flock -n 9 || die 'another install.sh is at work'
 }
 
 check_no_package() {
@@ -93,14 +101,23 @@ find_wheel() {
 }
 
 install_program() {
-    new=$venvs/$(date -u +%Y%m%dT%H%M%SZ)
     install -d -m 0755 "$prefix" "$venvs"
-    rm -rf -- "$new"
+    remove_unfinished
+    new=$venvs/$(date -u +%Y%m%dT%H%M%SZ)
+    # Two within a second: what runs there must not be replaced.
+    while [ -e "$new" ]; do
+        sleep 1
+        new=$venvs/$(date -u +%Y%m%dT%H%M%SZ)
+    done
     say "making $new"
-    if ! make_venv "$new"; then
-        rm -rf -- "$new"
-        die 'the new version could not be installed (see above); nothing was changed'
+    : >"$new.unfinished"
+    if ! make_venv "$new" || ! takes_over "$new"; then
+        rm -rf -- "$new" "$new.unfinished"
+        die 'the new version was not installed (see above); nothing was changed'
     fi
+    # On the disk before anything points to it.
+    sync -f "$new"
+    rm -f -- "$new.unfinished"
     if [ -d "$venv" ] && [ ! -L "$venv" ]; then
         # Made by hand, as the specification's section 5 says.
         mv -- "$venv" "$venvs/00000000T000000Z-by-hand"
@@ -110,6 +127,15 @@ install_program() {
     if [ ! -e "$command" ] || [ -L "$command" ]; then
         ln -sfn -- "$venv/bin/fsm-miner" "$command"
     fi
+}
+
+# What an installation left that was killed. A venv can't be made under another name and moved: its path is in it.
+remove_unfinished() {
+    for mark in "$venvs"/*.unfinished; do
+        [ -e "$mark" ] || continue
+        rm -rf -- "${mark%.unfinished}"
+        rm -f -- "$mark"
+    done
 }
 
 # Each step with its own check: set -e has no effect inside a condition.
@@ -122,6 +148,22 @@ make_venv() {
     "$1/bin/python" -P -m fsm_miner --help >/dev/null || return 1
 }
 
+# Would it start on what is here? A daemon that would not must not be put in the place of one that works.
+takes_over() {
+    [ -e "$etc/config.yaml" ] || return 0
+    code=0
+    said=$("$1/bin/python" -P -m fsm_miner.cli check --journal --config "$etc/config.yaml" 2>&1) || code=$?
+    case $code in
+    # 1: there is no journal yet, or it is damaged, which is no reason to stay: any version salvages it.
+    0 | 1) return 0 ;;
+    *)
+        printf '%s\n' "$said" >&2
+        say "the new version would not start here (exit code $code of check --journal; see docs/upgrades.md)"
+        return 1
+        ;;
+    esac
+}
+
 # A running Python task may still load modules of the version it was started with: the last ones stay.
 remove_old_venvs() {
     current=$(readlink -f -- "$venv")
@@ -132,14 +174,24 @@ remove_old_venvs() {
         done
 }
 
+# put FROM TO [OPTION...]: TO is whole or not there, whenever this is cut short.
+put() {
+    put_from=$1
+    put_to=$2
+    shift 2
+    install "$@" "$put_from" "$put_to.installing"
+    sync "$put_to.installing"
+    mv -fT -- "$put_to.installing" "$put_to"
+}
+
 # keep_edited FROM TO: installs TO if it is not there; puts FROM beside it if it differs.
 keep_edited() {
     if [ ! -e "$2" ]; then
-        install -m 0640 -o root -g "$user" "$1" "$2"
+        put "$1" "$2" -m 0640 -o root -g "$user"
     elif cmp -s "$1" "$2"; then
         rm -f -- "$2.new"
     else
-        install -m 0640 -o root -g "$user" "$1" "$2.new"
+        put "$1" "$2.new" -m 0640 -o root -g "$user"
         say "$2 was kept; what this version ships is in $2.new"
     fi
 }
@@ -148,7 +200,7 @@ keep_edited() {
 # the first time it is put beside its name, so that an upgrade allows nothing by itself.
 keep_removed() {
     if [ "$first" = no ] && [ ! -e "$2" ]; then
-        install -m 0640 -o root -g "$user" "$1" "$2.new"
+        put "$1" "$2.new" -m 0640 -o root -g "$user"
         say "$2 is not there and was not added; to have it, rename $2.new"
     else
         keep_edited "$1" "$2"
@@ -156,14 +208,17 @@ keep_removed() {
 }
 
 install_configuration() {
+    # The mark lasts until all of a first installation is there: one that was cut short is still the first.
+    [ -d "$etc/allowlist.d" ] || : >"$first_mark"
     first=no
-    [ -d "$etc/allowlist.d" ] || first=yes
+    [ ! -e "$first_mark" ] || first=yes
     install -D -m 0644 "$here/aitbc-miner.sysusers.conf" "$sysusers"
     systemd-sysusers "$sysusers"
     install -m 0644 "$here/aitbc-miner.tmpfiles.conf" "$tmpfiles"
     systemd-tmpfiles --create "$tmpfiles"
 
     shipped=$(mktemp)
+    trap 'rm -f -- "$shipped"' EXIT
     # The unit passes the token as a credential, which the environment of the daemon need not know.
     sed 's|^\( *auth_token:\) *"env:MINER_AUTH"|\1 "credential:miner-auth"|' "$source/config/config.yaml" >"$shipped"
     keep_edited "$shipped" "$etc/config.yaml"
@@ -176,6 +231,7 @@ install_configuration() {
         keep_removed "$task" "$tasks/$(basename -- "$task")"
     done
 
+    rm -f -- "$first_mark"
     if [ -e "$etc/token" ]; then
         chown root:root "$etc/token"
         chmod 0600 "$etc/token"
@@ -183,8 +239,10 @@ install_configuration() {
 }
 
 install_units() {
-    install -m 0644 "$here/aitbcminer.slice" "$here/aitbc-miner-jobs.service" "$here/aitbc-miner.service" "$units/"
-    install -m 0644 "$here/aitbc-miner.logrotate" "$logrotate"
+    for unit in aitbcminer.slice aitbc-miner-jobs.service aitbc-miner.service; do
+        put "$here/$unit" "$units/$unit" -m 0644
+    done
+    put "$here/aitbc-miner.logrotate" "$logrotate" -m 0644
     install -d -m 0755 "$docs"
     install -m 0644 "$source"/docs/*.md "$docs/"
     if systemd_runs; then
@@ -216,6 +274,7 @@ check_token() {
 
 do_install() {
     check_machine
+    only_one
     check_no_package
     install_packages
     find_wheel
@@ -230,6 +289,7 @@ do_install() {
 
 do_uninstall() {
     check_machine
+    only_one
     check_no_package
     if systemd_runs; then
         say 'stopping the daemon and every running job'
@@ -250,7 +310,10 @@ do_uninstall() {
     if [ -L "$command" ]; then
         rm -f -- "$command"
     fi
-    rm -rf -- "$venv" "$venvs" "$docs"
+    rm -rf -- "$venv" "$venv.turning" "$venvs" "$docs"
+    # Of an installation that was cut short.
+    rm -f -- "$first_mark" "$units"/aitbc*.installing "$logrotate.installing" "$tasks"/*.installing \
+        "$etc"/*.installing "$etc"/allowlist.d/*.installing
     # Shipped and never edited; every other task is the administrator's.
     for task in "$source"/tasks/*.py; do
         target=$tasks/$(basename -- "$task")

@@ -91,6 +91,13 @@ def configure(world: World) -> dict[str, Any]:
     world.registered()
     isolation = health()["isolation"]
     assert "cgroup-v2" in isolation, isolation
+    # What this kernel lacks is said in one line, and nothing else is.
+    there = Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
+    lacking = [name for name in ("cpu", "cpuset", "io", "memory", "pids") if name not in there]
+    said = run("journalctl", "--no-pager", "-b", "-o", "cat", f"_SYSTEMD_UNIT={JOBS_UNIT}").splitlines()
+    assert said == [f"this system has no cgroup controller for jobs named: {' '.join(lacking)}"] * bool(
+        lacking
+    )
     status = world.status("registered; 0 running, 0 waiting")
     for unit in (DAEMON, JOBS_UNIT):
         assert TOKEN not in run("systemctl", "show", unit)
