@@ -31,12 +31,14 @@ def problem_with(parent: Path) -> str | None:
     try:
         enabled = set((parent / "cgroup.subtree_control").read_text().split())
     except OSError as error:
-        return f"{parent}: no usable cgroup v2: {error.strerror}; runs are limited by the watchdog"
+        return f"{parent}: no usable cgroup v2: {error.strerror}"
     if missing := _NEEDED - enabled:
         names = ", ".join(sorted(missing))
         return (
             f"{parent}: cgroup.subtree_control lacks {names}; write '+memory +pids +cpu' there (Delegate=yes)"
         )
+    if os.statvfs(parent).f_flag & os.ST_RDONLY:
+        return f"{parent}: cgroup v2 is mounted read-only, as in many a container"
     if not os.access(parent, os.W_OK | os.X_OK):
         return f"{parent}: not writable for this user; delegate it (Delegate=yes) or chown it"
     return None

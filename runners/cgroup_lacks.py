@@ -25,6 +25,12 @@ class _Feature:
     without: str
 
 
+_SYSFS = Path("/sys")
+_IO_WEIGHT = "no-io-weight"
+_UNHEEDED = (
+    "io.weight/io.bfq.weight: no disk goes by it, as none has the scheduler bfq, nor is io.cost on: "
+    "jobs have no I/O weight, only their I/O priority"
+)
 _FEATURES = (
     _Feature("cpu", ("cpu.max",), "no-cpu-quota", "a job may use more CPU time than its cpu_threads"),
     _Feature("cpu", ("cpu.weight.nice",), "no-cpu-weight", "jobs have no CPU weight, only their niceness"),
@@ -46,7 +52,7 @@ _FEATURES = (
     _Feature(
         "io",
         ("io.weight", "io.bfq.weight"),
-        "no-io-weight",
+        _IO_WEIGHT,
         "jobs have no I/O weight, only their I/O priority",
     ),
     _Feature("io", ("io.stat",), "no-io-counts", "what a job reads and writes on disks is not counted"),
@@ -60,17 +66,28 @@ _FEATURES = (
 )
 
 
-def lacks(parent: Path) -> tuple[Lack, ...]:
+def lacks(parent: Path, sysfs: Path = _SYSFS) -> tuple[Lack, ...]:
     """Return what cgroups below `parent` will not have, for want of a controller or of the kernel's support.
 
-    `parent` itself has the files of each controller that can be enabled in it, so nothing is tried.
+    `parent` itself has the files of each controller that can be enabled in it, so nothing is tried. Whether a weight
+    counts for anything is up to the disks, which `sysfs` knows.
     """
     try:
         enabled = frozenset((parent / "cgroup.subtree_control").read_text().split())
         given = frozenset((parent / "cgroup.controllers").read_text().split())
     except OSError as error:
         return (Lack("no-cgroup", f"{parent}: {error.strerror}"),)
-    return tuple(_lacking(parent, enabled, given))
+    found = tuple(_lacking(parent, enabled, given))
+    if all(lack.tag != _IO_WEIGHT for lack in found) and not _heeded(sysfs):
+        found = (*found, Lack(_IO_WEIGHT, _UNHEEDED))
+    return found
+
+
+def _heeded(sysfs: Path) -> bool:
+    """Tell whether any disk goes by the weights: its scheduler is BFQ, or io.cost is on (cgroup-v2.rst, "IO")."""
+    if any("[bfq]" in _text(path) for path in (sysfs / "block").glob("*/queue/scheduler")):
+        return True
+    return "enable=1" in _text(sysfs / "fs" / "cgroup" / "io.cost.qos").split()
 
 
 def _lacking(parent: Path, enabled: frozenset[str], given: frozenset[str]) -> Iterator[Lack]:
@@ -81,6 +98,13 @@ def _lacking(parent: Path, enabled: frozenset[str], given: frozenset[str]) -> It
             yield Lack(feature.tag, f"{_named(feature)}: controller {name} is {why}: {feature.without}")
         elif not any(_usable(parent / file) for file in feature.files):
             yield Lack(feature.tag, f"{_named(feature)}: not in this kernel: {feature.without}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""  # no such file in this kernel, or a disk that has just been taken out
 
 
 def _named(feature: _Feature) -> str:

@@ -1,6 +1,7 @@
 """Looking at a run, and waiting for its end; both work for whoever comes, not only for who started it."""
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,8 +81,11 @@ async def _reap(child: int) -> float | None:
     """Wait for a child of this process and take its status, so that no zombie is left; return its CPU seconds."""
     try:
         pidfd = os.pidfd_open(child)  # a child that nobody reaped keeps its number
-    except ProcessLookupError:
-        return None
+    except OSError as error:
+        # EINVAL, before Linux 6.10: reaped, but its number still names the session of others that are just ending.
+        if error.errno in (errno.ESRCH, errno.EINVAL):
+            return None
+        raise
     try:
         if parent_of(child) != os.getpid():
             return None  # reaped by an earlier wait, and the number is a stranger's now

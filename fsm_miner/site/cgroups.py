@@ -4,6 +4,7 @@ They are made below the jobs' unit, beside the daemon's own, in the slice of bot
 it is looked for each time anew; a look is some twenty looks at files.
 """
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ __all__ = [
 JOBS_UNIT = "aitbc-miner-jobs.service"
 SLICE = "aitbcminer.slice"
 _ROOT = Path("/sys/fs/cgroup")
+_NO_HIERARCHY = (
+    "this machine has no unified cgroup v2 hierarchy (if it has version 1 instead: "
+    "systemd.unified_cgroup_hierarchy=1 on the kernel's command line)"
+)
 
 Found = tuple[Path | None, str | None]
 """(folder for the runs' cgroups, None), or (None, why there is none)."""
@@ -58,8 +63,14 @@ def find_parent(own: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> Fo
         return None, f"{own}: {error.strerror}"
     path = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
     if path is None:
-        return None, _no_hierarchy()
-    return _judged((root / path.lstrip("/") / ".." / JOBS_UNIT).resolve(), root)
+        return None, _without(_NO_HIERARCHY)
+    unit = path.strip("/")
+    if not unit or ".." in unit.split("/"):
+        # In a namespace of cgroups (cgroup_namespaces(7)), where nothing is beside us, or we are outside of it.
+        return None, _without(
+            f"{own}: the cgroup is {path}, as in a container: there is no {JOBS_UNIT} beside it"
+        )
+    return _judged(root / unit.rpartition("/")[0] / JOBS_UNIT, root)
 
 
 def installed_parent(root: Path = _ROOT) -> Found:
@@ -69,15 +80,21 @@ def installed_parent(root: Path = _ROOT) -> Found:
 
 def _judged(parent: Path, root: Path) -> Found:
     if not (root / "cgroup.controllers").exists():
-        return None, _no_hierarchy()
+        return None, _without(_NO_HIERARCHY)
     if not parent.is_dir():
-        return None, f"{JOBS_UNIT} does not run in {parent.parent}; the watchdog enforces the limits"
+        return None, _without(f"{JOBS_UNIT} does not run in {parent.parent}")
     problem = problem_with(parent)
-    return (None, problem) if problem is not None else (parent, None)
+    # Who moves a process needs this file of the nearest cgroup above both places.
+    if problem is None and not os.access(parent.parent / "cgroup.procs", os.W_OK):
+        problem = (
+            f"{parent.parent}/cgroup.procs: not writable for this user, so that no job can be moved: chown it"
+        )
+    return (parent, None) if problem is None else (None, _without(problem))
 
 
-def _no_hierarchy() -> str:
-    return "this machine has no unified cgroup v2 hierarchy; the watchdog enforces the limits"
+def _without(problem: str) -> str:
+    """Say what the lack of cgroups means."""
+    return f"{problem}; the watchdog enforces memory and processes, and cpu_threads binds nothing"
 
 
 def isolation(host: HostTools | None, cgroup_parent: Path | None) -> tuple[str, ...]:

@@ -206,9 +206,10 @@ def _make_libraries(release: Release, wanted: str, target: Path) -> None:
     run(*pip, *options, "--require-hashes", "-r", str(requirements), "--target", str(target / "lib"))
 
 
-def run(*command: str, env: dict[str, str] | None = None) -> str:
+def run(*command: str, env: dict[str, str] | None = None, folder: Path | None = None) -> str:
+    """Return what the command prints; it works in `folder`, with `env` beside the environment's own."""
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}
+        command, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}, cwd=folder
     )
     assert done.returncode == 0, (
         f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"

@@ -57,6 +57,17 @@ def parent(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def sysfs(tmp_path_factory):
+    """A /sys with two disks, of which one goes by weights."""
+    root = tmp_path_factory.mktemp("sys")
+    for disk, scheduler in (("sda", "none [bfq]"), ("sdb", "[mq-deadline] none")):
+        queue = root / "block" / disk / "queue"
+        queue.mkdir(parents=True)
+        (queue / "scheduler").write_text(f"{scheduler}\n")
+    return root
+
+
 def group_of(parent, *files, name=NAME):
     """Make a cgroup with these files in it, as the kernel would have made them."""
     group = parent / name
@@ -266,8 +277,8 @@ def test_a_refused_process_is_a_breach_also_when_the_run_is_over(parent):
 # Not to be had.
 
 
-def test_where_everything_is_there_nothing_lacks(parent):
-    assert lacks(parent) == ()
+def test_where_everything_is_there_nothing_lacks(parent, sysfs):
+    assert lacks(parent, sysfs) == ()
 
 
 @pytest.mark.parametrize(
@@ -281,25 +292,37 @@ def test_where_everything_is_there_nothing_lacks(parent):
         (["cgroup.kill"], ["no-cgroup-kill"]),
     ],
 )
-def test_each_file_that_is_missing_is_told(parent, missing, tags):
+def test_each_file_that_is_missing_is_told(parent, sysfs, missing, tags):
     for name in missing:
         (parent / name).unlink()
-    found = lacks(parent)
+    found = lacks(parent, sysfs)
     assert [lack.tag for lack in found] == tags
     assert all(": not in this kernel: " in lack.meaning for lack in found)
 
 
-def test_each_controller_that_is_missing_is_told(parent):
+def test_each_controller_that_is_missing_is_told(parent, sysfs):
     (parent / "cgroup.subtree_control").write_text("memory pids\n")
     (parent / "cgroup.controllers").write_text("memory pids io\n")
-    found = {lack.tag: lack.meaning for lack in lacks(parent)}
+    found = {lack.tag: lack.meaning for lack in lacks(parent, sysfs)}
     assert set(found) == {"no-cpu-quota", "no-cpu-weight", "no-cpuset", "no-io-weight", "no-io-counts"}
     assert "controller io is not enabled for jobs" in found["no-io-weight"]
     assert "controller cpu is not delegated, or not in this kernel" in found["no-cpu-quota"]
 
 
-def test_pressure_that_was_turned_off_at_boot_is_told(parent):
+def test_a_weight_that_no_disk_goes_by_is_told(parent, sysfs):
+    (sysfs / "block" / "sda" / "queue" / "scheduler").write_text("[none] bfq\n")
+    (lack,) = lacks(parent, sysfs)
+    assert lack.tag == "no-io-weight"
+    assert "no disk goes by it" in lack.meaning
+    cost = sysfs / "fs" / "cgroup" / "io.cost.qos"
+    cost.parent.mkdir(parents=True)
+    for text, tags in (("8:0 enable=0 ctrl=auto\n", ["no-io-weight"]), ("8:0 enable=1 ctrl=auto\n", [])):
+        cost.write_text(text)
+        assert [lack.tag for lack in lacks(parent, sysfs)] == tags
+
+
+def test_pressure_that_was_turned_off_at_boot_is_told(parent, sysfs):
     for name in ("cpu", "memory", "io"):
         (parent / f"{name}.pressure").write_text("")
-    assert [lack.tag for lack in lacks(parent)] == ["no-pressure"]
-    assert [lack.tag for lack in lacks(parent / "missing")] == ["no-cgroup"]
+    assert [lack.tag for lack in lacks(parent, sysfs)] == ["no-pressure"]
+    assert [lack.tag for lack in lacks(parent / "missing", sysfs)] == ["no-cgroup"]

@@ -33,6 +33,7 @@ def root(tmp_path):
     (tmp_path / "cg" / "cgroup.controllers").write_text("memory pids\n")
     for name in ("cgroup.controllers", "cgroup.subtree_control"):
         (parent / name).write_text("memory pids\n")
+    (tmp_path / "cg" / SLICE / "cgroup.procs").write_text("")
     return tmp_path / "cg"
 
 
