@@ -1,102 +1,36 @@
-"""systemd/install.sh for real, on a copy of this machine's root (overlayfs in a mount namespace of its own).
+"""systemd/install.sh for real, on a copy of this machine's root (root_copy.py).
 
 The program is a stand-in of a few lines, and so is its lock file: what is tried is the script. The real program in
 the real units is what test_system_debian.py tries.
 """
 
-import json
-import os
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.system.images import ROOT
+from tests.system.root_copy import play
 
 _PARTS = ("systemd", "config", "allowlist.d", "tasks", "docs")
-_WHERE = ("/etc", "/usr/local", "/var/lib/aitbc", "/var/log/aitbc", "/usr/lib/systemd")
-# Inside the namespace: what is written to / goes into memory, and with it.
-_ENTER = """\
-set -eu
-mount -t tmpfs none "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-mount --rbind /proc "$1/root/proc"
-mount --rbind /dev "$1/root/dev"
-mount -t tmpfs none "$1/root/run"
-mkdir "$1/root/checkout"
-cp -r "$2/." "$1/root/checkout"
-exec chroot "$1/root" /usr/bin/python3 /checkout/played.py
-"""
-_PLAYED = """\
-import json, os, subprocess
+_CLI = """\
+import sys
 from pathlib import Path
 
-SCRIPT = "/checkout/systemd/install.sh"
-WHERE = %r
-
-
-def there():
-    found = {str(Path(folder, name)) for where in WHERE for folder, folders, files in os.walk(where)
-             for name in folders + files}
-    return {path for path in found | {w for w in WHERE if Path(w).exists()} if "__pycache__" not in path}
-
-
-def script(*arguments):
-    done = subprocess.run(["/bin/sh", SCRIPT, *arguments], capture_output=True, text=True)
-    return {"code": done.returncode, "said": done.stdout + done.stderr}
-
-
-config, rule = Path("/etc/aitbc/miner/config.yaml"), Path("/etc/aitbc/miner/allowlist.d/echo.yaml")
-tasks = Path("/usr/local/lib/aitbc/miner/tasks")
-told, before = {}, there()
-told["first"] = script()
-told["program"] = subprocess.run(["/usr/local/bin/fsm-miner"], capture_output=True, text=True).stdout
-told["config"] = config.read_text()
-told["tasks"] = sorted(path.name for path in tasks.glob("*.py"))
-told["enabled"] = Path("/etc/systemd/system/multi-user.target.wants/aitbc-miner.service").is_symlink()
-once = there()
-told["again"] = script()
-told["changed_again"] = sorted(path for path in there() ^ once if "/venvs/" not in path)
-config.write_text("edited")
-rule.unlink()
-(tasks / "example.py").unlink()
-(tasks / "own.py").write_text("own")
-told["edited"] = script()
-told["kept"] = [config.read_text(), rule.exists(), (tasks / "example.py").exists()]
-told["beside"] = sorted(path for path in there() if path.endswith(".new"))
-told["venvs"] = len(list(Path("/usr/local/lib/aitbc/miner/venvs").iterdir()))
-told["uninstall"] = script("--uninstall")
-told["left"] = sorted(there() - before)
-told["purge"] = script("--purge")
-told["left_after_purge"] = sorted(there() - before)
-print(json.dumps(told))
+verdict = Path("/var/lib/aitbc/miner/verdict")
+if "--journal" in sys.argv and verdict.exists():
+    print("the stand-in's reason", file=sys.stderr)
+    sys.exit(int(verdict.read_text()))
 """
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    if os.geteuid() != 0:
-        assert os.environ.get("CI") != "true", "CI runs as root"
-        pytest.skip("mounting needs root")
-    checkout = tmp_path_factory.mktemp("checkout")
+def checkout(folder):
     for name in _PARTS:
-        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (checkout / "requirements.lock").write_text("# nothing\n")
-    _stand_in(checkout / "dist")
-    (checkout / "played.py").write_text(_PLAYED % (_WHERE,))
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", _ENTER, "sh", str(tmp_path_factory.mktemp("root")), str(checkout)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PIP_NO_INDEX": "1", "HOME": "/root"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "requirements.lock").write_text("# nothing\n")
+    _stand_in(folder / "dist")
+    return folder
 
 
 def _stand_in(folder):
@@ -105,6 +39,7 @@ def _stand_in(folder):
     files = {
         "fsm_miner/__init__.py": "def main():\n    print('stand-in')\n",
         "fsm_miner/__main__.py": "",
+        "fsm_miner/cli.py": _CLI,
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: fsm-miner\nVersion: 0.0.1\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": "[console_scripts]\nfsm-miner = fsm_miner:main\n",
@@ -113,6 +48,18 @@ def _stand_in(folder):
         for name, text in files.items():
             wheel.writestr(name, text)
         wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD")))
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("script")
+    return play("install_script.py", checkout(folder / "checkout"), folder / "root")
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("interrupted")
+    return play("interrupted.py", checkout(folder / "checkout"), folder / "root", size="24m")
 
 
 def test_it_installs(told):
@@ -143,6 +90,13 @@ def test_old_versions_go_but_for_the_last(told):
     assert told["venvs"] == 2
 
 
+def test_a_version_that_would_not_take_over_the_journal_is_not_turned_to(told):
+    assert told["refused"]["code"] == 1
+    assert "the stand-in's reason" in told["refused"]["said"]
+    assert "exit code 5 of check --journal" in told["refused"]["said"]
+    assert told["refused_kept"] == [True, 2]
+
+
 def test_uninstall_leaves_what_it_says(told):
     assert told["uninstall"]["code"] == 0, told["uninstall"]["said"]
     ours = ("/etc/aitbc", "/var/lib/aitbc", "/var/log/aitbc")
@@ -158,6 +112,18 @@ def test_uninstall_leaves_what_it_says(told):
 def test_purge_leaves_nothing(told):
     assert told["purge"]["code"] == 0, told["purge"]["said"]
     assert told["left_after_purge"] == []
+
+
+def test_killed_anywhere_or_on_a_full_disk_it_ends_well_the_next_time(interrupted):
+    for step in ("reference", "purge", "upgrade", "--uninstall", "--purge"):
+        assert interrupted[step]["code"] == 0, (step, interrupted[step]["said"])
+    assert interrupted["problems"] == []
+    assert interrupted["killed"] > interrupted["commands"]
+    full = [step["code"] for step in interrupted["full"]]
+    print(interrupted["killed"], interrupted["commands"], full)
+    assert full[0] != 0, interrupted["full"]
+    assert 0 in full, interrupted["full"]
+    assert interrupted["left"] == []
 
 
 def test_nothing_of_it_reached_this_machine(told):
