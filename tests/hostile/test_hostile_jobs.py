@@ -1,55 +1,66 @@
 """Every attack for real: it gets what it must, its neighbour does not feel it, and the daemon answers throughout."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from tests.hostile import attack as made
 from tests.hostile.attacks import ATTACKS
-from tests.hostile.conftest import ABSTRACT, neighbour, run_alone, took_s
+from tests.hostile.conftest import run_alone
+from tests.hostile.figures import RECORD, ROUNDS_RECORDED
+from tests.hostile.scene import neighbour, took_s, tracing
 from tests.integration.daemon.rig import processes, until
 
 SLOWER_AT_MOST = 1.5
-TRIES = 4
+TRIES = 6
+ROUNDS = ROUNDS_RECORDED if RECORD in os.environ else 1
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-def test_it_harms_nobody(rig, alone_s, asker, attack, report):
+def test_it_harms_nobody(scene, alone_s, asker, attack, recorder):
     with asker.asking():
-        for _ in range(TRIES):
-            view, beside_s = run_beside(rig, attack)
-            check(rig, attack, view)
-            if beside_s <= SLOWER_AT_MOST * alone_s:
-                break
-            # The machine is shared: what slows the neighbour down without the attack, too, is not its doing.
-            alone_s = run_alone(rig)
-        else:
-            pytest.fail(f"the neighbour took {beside_s:.2f} s instead of {alone_s:.2f} s, {TRIES} times")
+        for _ in range(ROUNDS):
+            lived_s, beside_s, alone_s = within_bound(scene, attack, alone_s)
+            recorder.add(
+                attack.name, alone_s=alone_s, beside_s=beside_s, healthz_s=asker.slowest_s, lived_s=lived_s
+            )
     assert asker.problems == []
     assert asker.asked >= 2
-    outcome = view["outcomes"][0]["body"]
-    report.append(
-        {
-            "attack": attack.name,
-            "got": outcome.get("error_code", "done"),
-            "neighbour": round(beside_s / alone_s, 2),
-            "healthz_slowest_s": round(asker.slowest_s, 3),
-        }
-    )
 
 
-def run_beside(rig, attack):
-    """Run the attack and its neighbour side by side; return what came of the one, and how long the other took."""
-    manifest = attack.manifest(str(rig.node.folder))
-    ports = [rig.coordinator.port, int(rig.node.status_url().rpartition(":")[2])]
-    manifest["args"][1] = manifest["args"][1].replace("PORTS", str(ports)).replace("ABSTRACT_NAME", ABSTRACT)
-    hostile, beside = rig.coordinator.submit(manifest, neighbour())
+def within_bound(scene, attack, alone_s):
+    """Run the attack until its neighbour was in time beside it; return how long each lived, and the neighbour alone."""
+    for _ in range(TRIES):
+        lived_s, beside_s = run_beside(scene, attack)
+        if beside_s <= SLOWER_AT_MOST * alone_s:
+            return lived_s, beside_s, alone_s
+        # The machine is shared: what slows the neighbour down without the attack, too, is not its doing.
+        alone_s = run_alone(scene.rig)
+    pytest.fail(f"the neighbour took {beside_s:.2f} s instead of {alone_s:.2f} s, {TRIES} times")
+
+
+def run_beside(scene, attack):
+    """Run the attack and its neighbour side by side, and check what it got; return how long each lived."""
+    rig, places = scene.rig, scene.places()
+    scene.forget()
+    company = rig.coordinator.submit(attack.beside(places)) if attack.company else []
+    for job_id in company:
+        rig.node.await_printed(job_id, "here")
+    hostile, beside = rig.coordinator.submit(attack.manifest(places), neighbour())
     if attack.cancel:
         rig.node.await_printed(hostile, attack.lines[0])
         rig.coordinator.cancel(hostile)
     view = rig.coordinator.wait(hostile)
     other = rig.coordinator.wait(beside)
+    for job_id in company:
+        (rig.node.jobs / job_id / "work" / "over").touch()
+        assert rig.coordinator.wait(job_id)["state"] == "done"
     assert other["state"] == "done", other["outcomes"]
-    return view, took_s(rig, beside)
+    check(rig, attack, view)
+    for look in attack.after:
+        look(scene, view)
+    return took_s(rig, hostile), took_s(rig, beside)
 
 
 def check(rig, attack, view):
@@ -58,7 +69,7 @@ def check(rig, attack, view):
     body = outcome["body"]
     log = rig.node.exec_log(job_id)
     printed = log.read_text(errors="replace").splitlines() if log.exists() else []
-    assert body.get("error_code") == attack.code, (body, printed[-5:])
+    assert body.get("error_code") in attack.codes, (body, printed[-5:])
     assert attack.message in body.get("error_msg", "")
     for line in attack.lines:
         assert line in printed, printed[-10:]
@@ -74,13 +85,6 @@ def living(rig, job_id):
         return found
     # A zombie is dead; who became its parent when `timeout` was gone reaps it in its own time.
     return found if state == "Z" else {*found, "the sandbox"}
-
-
-def test_a_swapped_artifact_is_what_was_written_last(rig):
-    """What the attack above left behind died with it: nothing of the host was uploaded."""
-    (attack,) = [one for one in ATTACKS if one.name == "swapped artifact"]
-    view = rig.coordinator.run(attack.manifest(""))
-    assert rig.coordinator.artifact(view["job_id"], "out.bin") == b"honest"
 
 
 def test_the_daemon_reloads_its_rules_while_a_job_holds_all_watches_it_can_get(rig):
@@ -99,6 +103,43 @@ def test_the_daemon_reloads_its_rules_while_a_job_holds_all_watches_it_can_get(r
     (rig.node.jobs / job_id / "work" / "go").touch()
     rig.coordinator.wait(job_id)
     assert view["state"] == "done"
+
+
+def test_a_name_that_is_not_allowed_is_not_even_looked_up(scene, tmp_path):
+    """The whole of the daemon is traced: whoever looks a name up reads /etc/hosts before anything else."""
+    (tunnel,) = [one for one in ATTACKS if one.name == "DNS tunnel by the proxy"]
+    allowed = made.attack(
+        "allowed",
+        "",
+        "",
+        "say(told('GET http://localhost:ALLOWED/ HTTP/1.1\\r\\n\\r\\n'))",
+        egress=True,
+        lines=("200",),
+    )
+    opened = [traced_run(scene, one, tmp_path / one.name) for one in (tunnel, allowed)]
+    assert all("run-1.status" in text for text in opened)  # it was looked on
+    assert ['"/etc/hosts"' in text for text in opened] == [False, True]
+
+
+def traced_run(scene, one, trace):
+    """Run an attack; return what the daemon opened meanwhile, as strace tells it."""
+    with tracing(scene.rig.node.pid, trace):
+        check(scene.rig, one, scene.rig.coordinator.run(one.manifest(scene.places())))
+    return trace.read_text()
+
+
+def test_of_all_these_jobs_nothing_is_left_when_they_are_swept(scene):
+    """The last test of this file: the folders of whatever ran before go, with all the rubbish in them."""
+    node = scene.rig.node
+    (rubbish,) = [one for one in ATTACKS if one.name == "rubbish"]
+    scene.rig.coordinator.run(rubbish.manifest(scene.places()))
+    node.await_idle()
+    node.stop()
+    kept = {"keep_success": "0s", "keep_failed": "0s"}
+    node.configure(**{**scene.config, "workspace": {**scene.config["workspace"], **kept}})
+    node.start()
+    until(lambda: not any(node.jobs.iterdir()), "every folder is swept")
+    assert node.log("folder_not_removed") == node.log("trash_not_emptied") == []
 
 
 def test_no_two_attacks_are_the_same():

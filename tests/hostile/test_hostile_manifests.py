@@ -1,20 +1,19 @@
 """Manifests that try to get past the allowlist, and media that lie about themselves: real rules, a real ffmpeg."""
 
-import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 
-from tests.hostile.conftest import neighbour
+from runners.allowlist import Denied, load
+from tests.hostile.arguments import FFMPEG, LIES, VARIABLES, WHISPER, ffmpeg, whisper
+from tests.hostile.scene import neighbour
+from tests.integration.daemon.rig import until
+from tests.support.needs import lacking
 
 ALLOWLIST = Path(__file__).parents[2] / "allowlist.d"
-
-FFMPEG = {"runner": "cli", "command": "ffmpeg", "timeout_s": 30}
-
-
-def ffmpeg(*args, **more):
-    return {**FFMPEG, "args": list(args), **more}
 
 
 def sh(**more):
@@ -31,24 +30,6 @@ DENIED = {
         "command": "/usr/bin/../bin/ffmpeg",
         "timeout_s": 5,
     },
-    "a file of the host as input": ffmpeg("-i", "/etc/passwd", "out.mp4"),
-    "a protocol as input": ffmpeg("-i", "http://127.0.0.1/x.mp4", "out.mp4"),
-    "concat": ffmpeg("-i", "concat:a.mp4|b.mp4", "out.mp4"),
-    "subfile": ffmpeg("-i", "subfile,,start,0,end,0,,:/etc/passwd", "out.mp4"),
-    "a filter that reads files": ffmpeg("-i", "in.mp4", "-vf", "movie=/etc/passwd", "out.mp4"),
-    "filter_complex": ffmpeg("-i", "in.mp4", "-filter_complex", "amovie=x.mp4", "out.mp4"),
-    "an option as a value": ffmpeg("-i", "-report.mp4", "out.mp4"),
-    "an option by a newline": ffmpeg("-i", "in.mp4\n-report", "out.mp4"),
-    "an option hidden by an option's missing value": ffmpeg("-i", "-y", "in.mp4", "out.mp4"),
-    "an output that is a list of others": ffmpeg("-i", "in.mp4", "-f", "tee", "a.mp4|b.mp4"),
-    "an output elsewhere": ffmpeg("-i", "in.mp4", "../../control/run-1.status.mp4"),
-    "a folder up in an argument": ffmpeg("-i", "../../other/in.mp4", "out.mp4"),
-    "LD_PRELOAD": sh(env={"LD_PRELOAD": "/job/input/evil.so"}),
-    "LD_LIBRARY_PATH": sh(env={"LD_LIBRARY_PATH": "/job/input"}),
-    "PATH": sh(env={"PATH": "/job/input"}),
-    "PYTHONPATH": sh(env={"PYTHONPATH": "/job/input"}),
-    "BASH_ENV": sh(env={"BASH_ENV": "/job/input/x"}),
-    "GCONV_PATH": sh(env={"GCONV_PATH": "/job/input"}),
     "a Python task that is a module of Python's": {"runner": "python", "task": "os", "timeout_s": 5},
 }
 
@@ -69,26 +50,50 @@ INVALID = {
 def node(rig):
     """The rig, with the rules that are shipped."""
     if shutil.which("ffmpeg") is None:
-        assert os.environ.get("CI") != "true", "ffmpeg is missing: apt install ffmpeg"
-        pytest.skip("ffmpeg is not installed")
-    rig.node.allowlist.joinpath("ffmpeg.yaml").write_bytes((ALLOWLIST / "ffmpeg.yaml").read_bytes())
-    view = rig.coordinator.run(ffmpeg("-version"))  # not allowed, but it waits for the rules to be read
-    assert "not on the allowlist" not in view["outcomes"][0]["body"]["error_msg"]
+        lacking("ffmpeg is missing: apt install ffmpeg")
+    for name in ("ffmpeg", "whisper"):
+        rig.node.allowlist.joinpath(f"{name}.yaml").write_bytes((ALLOWLIST / f"{name}.yaml").read_bytes())
+    until(lambda: "not on the allowlist" not in message_of(rig, whisper("--help")), "the rules are read")
     return rig
 
 
-def refused(rig, manifest, code):
-    view = rig.coordinator.run(manifest)
-    (outcome,) = view["outcomes"]
-    assert outcome["body"]["error_code"] == code, outcome["body"]
-    events = rig.node.events(view["job_id"])
-    assert "LaunchIntended" not in events, events
-    return outcome["body"]["error_msg"]
+def message_of(rig, manifest):
+    return rig.coordinator.run(manifest)["outcomes"][0]["body"]["error_msg"]
 
 
-@pytest.mark.parametrize("name", DENIED)
-def test_it_is_denied_and_nothing_is_started(node, name):
-    assert refused(node, DENIED[name], "E_DENY")
+def refused(rig, *manifests, code="E_DENY"):
+    """Have all of them refused before anything is started; return what was said."""
+    told = []
+    for job_id, manifest in zip(rig.coordinator.submit(*manifests), manifests, strict=True):
+        (outcome,) = rig.coordinator.wait(job_id)["outcomes"]
+        assert outcome["body"]["error_code"] == code, (manifest, outcome["body"])
+        assert "LaunchIntended" not in rig.node.events(job_id), manifest
+        told.append(outcome["body"]["error_msg"])
+    return told
+
+
+def test_each_is_denied_and_nothing_is_started(node):
+    assert all(refused(node, *DENIED.values()))
+
+
+@pytest.mark.parametrize("what", FFMPEG)
+def test_ffmpeg_is_not_started_with(node, what):
+    """Judged one by one by the rule, and some of them handed in, to be judged by the daemon."""
+    rule = load([str(ALLOWLIST / "ffmpeg.yaml")]).allowlist
+    allowed = [args for args in FFMPEG[what] if not isinstance(rule.judge("ffmpeg", list(args)), Denied)]
+    assert allowed == []
+    told = refused(node, *(ffmpeg(*args) for args in FFMPEG[what][::8]))
+    assert all(text.startswith("args") or "argument" in text for text in told), told
+
+
+def test_whisper_is_not_started_with(node):
+    refused(node, *(whisper(*args) for args in WHISPER))
+
+
+@pytest.mark.parametrize("where", ["env", "secrets"])
+def test_no_variable_that_chooses_what_runs_is_set(node, where):
+    told = refused(node, *(sh(**{where: {name: "/job/input/x"}}) for name in VARIABLES))
+    assert all(name in text for name, text in zip(VARIABLES, told, strict=True))
 
 
 @pytest.mark.parametrize("name", INVALID)
@@ -100,30 +105,53 @@ def test_it_is_no_manifest_and_nothing_is_started(node, name):
     assert "LaunchIntended" not in node.node.events(manifest["job_id"])
 
 
-LIES = {
-    "an HLS playlist of a file of the host": b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///proc/self/environ\n",
-    "an HLS playlist of a service of the host": b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:PORT/healthz\n",
-    "an ffconcat script": b"ffconcat version 1.0\nfile '/proc/self/environ'\n",
-    "an SDP description": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
-    "an SVG with a file inside": b'<svg><image href="/etc/passwd"/></svg>',
-}
+def test_a_medium_that_is_one_is_converted(node):
+    """So what follows is not refused for another reason."""
+    samples = bytes(16_000)
+    header = struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16_000, 2, 16)
+    wave = b"WAVEfmt " + header + b"data" + struct.pack("<I", len(samples)) + samples
+    body, log = convert(
+        node, "wave", b"RIFF" + struct.pack("<I", len(wave)) + wave, "-i", "in.mp4", "out.flac"
+    )
+    assert "error_code" not in body, log
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_a_medium_that_names_other_files_gets_nothing(node, name):
-    port = node.node.status_url().rpartition(":")[2]
-    content = LIES[name].replace(b"PORT", port.encode())
-    url = node.coordinator.put_file(f"lie-{list(LIES).index(name)}.mp4", content)
+def test_a_medium_that_names_other_files_gets_nothing(scene, node, name):
+    scene.forget()
+    body, log = convert(node, name, LIES[name].replace(b"PORT", str(scene.closed.port).encode()))
+    assert body["error_code"] in {"E_EXIT", "E_TIMEOUT"}, body
+    assert "PATH=" not in log
+    assert scene.closed.heard == []
+    assert node.coordinator.run(neighbour())["state"] == "done"
+
+
+def test_a_picture_that_unfolds_to_more_than_its_memory_ends_with_it(node):
+    """Some 200 KiB that are 400 MB of white when decoded."""
+    width, height = 20_000, 20_000
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(1)
+    row = bytes(width + 1) * 100
+    rows = b"".join(packer.compress(row) for _ in range(height // 100)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    picture = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    body, _ = convert(node, "bomb", picture, "-i", "in.mp4", "out.png")
+    assert body["error_code"] in {"E_OOM", "E_EXIT"}, body
+    assert node.coordinator.run(neighbour())["state"] == "done"
+
+
+def convert(rig, name, content, *args):
+    """Have ffmpeg read what is named in.mp4; return what came of it, and the log."""
+    url = rig.coordinator.put_file(f"{name.replace(' ', '-')}.mp4", content)
     manifest = ffmpeg(
-        *("-i", "in.mp4", "-c", "copy", "out.mp4"),
+        *(args or ("-i", "in.mp4", "-c", "copy", "out.mp4")),
         input={"urls": [{"url": url, "name": "in.mp4"}]},
         artifacts=[{"path": "out.mp4", "type": "video/mp4", "max_mb": 4, "optional": True}],
         timeout_s=10,
     )
-    view = node.coordinator.run(manifest, 40)
+    view = rig.coordinator.run(manifest, 40)
     (outcome,) = view["outcomes"]
-    assert outcome["body"]["error_code"] in {"E_EXIT", "E_TIMEOUT"}, outcome["body"]
-    log = node.node.exec_log(view["job_id"]).read_text(errors="replace")
-    assert "MINER_AUTH" not in log
-    assert "registered" not in log
-    assert node.coordinator.run(neighbour())["state"] == "done"
+    return outcome["body"], rig.node.exec_log(view["job_id"]).read_text(errors="replace")
