@@ -11,7 +11,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from place import ETC, PREFIX, SCRIPT, STATE, TASKS, script, there
+from place import ETC, PREFIX, SCRIPT, TASKS, script, there
 
 BIN, COUNT = Path("/checkout/bin"), Path("/checkout/count")
 COUNTED = (
@@ -140,9 +140,8 @@ def unsound(when: str) -> list[str]:
     found = []
     if VENV.is_symlink() and not (VENV / "bin" / "fsm-miner").exists():
         found.append(f"{when}: .venv leads nowhere")
-    for path in (CONFIG, *ETC.glob("allowlist.d/*.yaml"), *TASKS.glob("*.py")):
-        if path.exists() and path.stat().st_size == 0:
-            found.append(f"{when}: {path} is empty")
+    whole = (CONFIG, *ETC.glob("allowlist.d/*.yaml"), *TASKS.glob("*.py"))
+    found += [f"{when}: {path} is empty" for path in whole if path.exists() and path.stat().st_size == 0]
     return found
 
 
