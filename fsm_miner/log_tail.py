@@ -63,7 +63,9 @@ def read_tail(log: Path, max_bytes: int = _TAIL_BYTES, redactor: Redactor | None
         # The first bytes may be the end of a secret that begins before them: they only serve to find others.
         data = redactor.redact_end(data, margin if start > 0 else 0)
     cut = start > 0 or len(data) > max_bytes
-    return readable(_from_a_line(data[-max_bytes:]) if cut else data)
+    text = readable(_from_a_line(data[-max_bytes:]) if cut else data)
+    # Again: what is made readable may read as a secret that was none before.
+    return text if redactor is None else redactor.redact(text)
 
 
 def readable(data: bytes) -> str:

@@ -24,8 +24,10 @@ from states.job import Job
 __all__ = ["WITHHELD_LOG", "JobSecrets"]
 
 WITHHELD_LOG = (
-    "fsm-miner: this log is withheld: the job has secrets, which a restart of the daemon made it forget\n"
+    "fsm-miner: this log is withheld: the job's secrets can't be taken out of it, for a restart of the daemon made it "
+    "forget them, or the disk takes no clean copy\n"
 )
+_GROWTH_BYTES_MAX = 1024 * 1024
 
 
 class _Known:
@@ -127,7 +129,9 @@ def _replace(log: Path, source: int, redactor: Redactor) -> bool:
         staged.unlink(missing_ok=True)
         fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         with os.fdopen(os.dup(source), "rb") as content, os.fdopen(fd, "wb") as target:
-            redact_file(content, target, redactor)
+            # One-letter secrets would make eleven bytes of two.
+            bytes_max = 2 * os.fstat(source).st_size + _GROWTH_BYTES_MAX
+            redact_file(content, target, redactor, bytes_max=bytes_max)
             target.flush()
             os.fsync(target.fileno())
         staged.replace(log)

@@ -68,3 +68,12 @@ def test_a_log_that_can_not_be_written_is_removed(tmp_path):
         running.kill()
         running.wait()
     assert not log.exists()
+
+
+def test_a_log_that_marks_would_make_much_larger_is_withheld(tmp_path):
+    """A job with a secret of one letter must not fill the disk by its log's clean copy."""
+    log = tmp_path / "exec.log"
+    log.write_bytes(b"ab" * 200_000)
+    asyncio.run(knowing("a").clean_log(JOB, log))
+    assert log.read_text() == WITHHELD_LOG
+    assert [path.name for path in tmp_path.iterdir()] == ["exec.log"]

@@ -172,3 +172,26 @@ def test_no_piece_of_a_secret_is_in_the_tail(
     log = tmp_path / "exec.log"
     log.write_bytes(content[: len(content) - missing % len(secret)])
     assert no_piece_of(secret, read_tail(log, max_bytes, Redactor([Secret(secret)])))
+
+
+@pytest.mark.parametrize(
+    "escape", ["\x1b[31m", "\x1b]8;;http://h\x1b\\", "\u009b1m", "\x1b(B", "\x1b[01;31m\x1b[K"]
+)
+def test_no_colour_hides_a_secret(tmp_path: Path, escape: str):
+    """It would be taken out for the reader, and the secret would stand there whole."""
+    log = tmp_path / "exec.log"
+    log.write_text(f"token: {TOKEN[:20]}{escape}{TOKEN[20:]}\n", encoding="utf-8")
+    assert read_tail(log, redactor=Redactor([Secret(TOKEN)])) == "token: [redacted]\n"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(
+    st.lists(
+        st.sampled_from(["a", "b", "\x1b[", "\x1b]", "1m", "\x9b", "\x07", "\x1b", "\\", "\r", "\n", " "]),
+        max_size=30,
+    )
+)
+def test_nothing_made_readable_is_a_secret(tmp_path: Path, parts: list[str]):
+    log = tmp_path / "exec.log"
+    log.write_text("".join(parts), encoding="utf-8")
+    assert "abba" not in read_tail(log, redactor=Redactor([Secret("abba")]))
