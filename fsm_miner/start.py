@@ -13,8 +13,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from fsm_miner import __version__
 from fsm_miner.clock import SystemClock, SystemDice
 from fsm_miner.config import Config, ConfigError, Secret, load_config, resolve_secret, warnings_of
@@ -26,6 +24,7 @@ from fsm_miner.fault_points.spec import VARIABLE, FaultSpecError, take_spec
 from fsm_miner.fault_points.system import watch_system
 from fsm_miner.instance import AlreadyRunning, Instance
 from fsm_miner.log import NodeLog, configure_logging
+from fsm_miner.loop import run
 from fsm_miner.notify import ServiceManager, take_service_manager
 from fsm_miner.offload import ready_threads
 from fsm_miner.redaction import Redactor
@@ -155,10 +154,10 @@ def _live(life: Callable[[], Coroutine[Any, Any, bool]]) -> None:
     clock = SystemClock()
     while True:
         began_ns = clock.boot_ns()
-        if not uvloop.run(life()):
+        if not run(life()):
             return
         if clock.boot_ns() - began_ns < _SHORT_LIFE_S * 1e9:
-            uvloop.run(clock.sleep(_PAUSE_S))
+            run(clock.sleep(_PAUSE_S))
 
 
 def host_tools(config: Config) -> HostTools | HostProblems:

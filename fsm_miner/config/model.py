@@ -143,6 +143,7 @@ class Resources(_Section):
     io_level: Annotated[int, Field(ge=0, le=7)] = 6
     mem_soft_mb: Annotated[int, Field(ge=16, le=2**40)] = 16384
     swap_mb: Mb = 0
+    max_processes: Annotated[int, Field(ge=16, le=16384)] = 1024
     disk_reserve_mb: Mb = 1024
     input_max_mb: Annotated[int, Field(ge=1, le=2**40)] = 51200
 
