@@ -13,12 +13,26 @@ from dataclasses import dataclass
 
 import httpx
 
-__all__ = ["AddressPolicy", "AddressRefusedError", "Resolver", "addresses_of", "resolve"]
+__all__ = ["AddressPolicy", "AddressRefusedError", "Resolver", "addresses_of", "is_own", "resolve"]
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Where clouds answer with their machines' credentials; the usual place, 169.254.169.254, is link-local.
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            "100.100.100.200",  # Alibaba
+            "168.63.129.16",  # Azure, an address that looks public
+            "192.0.0.192",  # Oracle
+            "fd00:ec2::254",  # AWS
+            "fd20:ce::254",  # Google
+            "fd00:42::42",  # Scaleway
+        ),
+    )
+)
 
 
 class AddressRefusedError(Exception):
@@ -30,8 +44,8 @@ class AddressPolicy:
     """Public addresses are fine; others only for `trusted` hosts; some never.
 
     `trusted` holds (host, port) in lower case, as they stand in the URL: for inputs the coordinator's own, for jobs
-    what the configuration says. Never: link-local (the metadata services of clouds), multicast, unspecified
-    and reserved addresses, whoever names them.
+    what the configuration says. Never: link-local addresses and other metadata services of clouds, multicast,
+    unspecified and reserved addresses, whoever names them.
     """
 
     trusted: frozenset[tuple[str, int]] = frozenset()
@@ -50,11 +64,13 @@ class AddressPolicy:
     def refusal(self, host: str, port: int, address: str) -> str | None:
         """Say why `host:port` must not be reached at `address`; None if it may."""
         try:
-            ip = _innermost(ipaddress.ip_address(address))
+            ip = _innermost(ipaddress.ip_address(address.partition("%")[0]))
         except ValueError:
             return "is no IP address"
         if ip.is_link_local:
             return "is link-local"
+        if ip in _METADATA:
+            return "is a cloud's metadata service"
         if ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
             return "is no address of a host"
         # Python takes the old site-local addresses (fec0::/10) for public ones.
@@ -102,3 +118,18 @@ async def addresses_of(host: str, port: int, policy: AddressPolicy, resolver: Re
         reason = policy.refusal(host, port, addresses[0])
         raise AddressRefusedError(f"{host}:{port}: {addresses[0]} {reason}")
     return allowed
+
+
+def is_own(address: str) -> bool:
+    """Whether an IP address is this machine's, however public. Sends nothing.
+
+    What listens there may take whoever comes from this machine for one of its own, as its firewall does.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            ours = str(probe.getsockname()[0])
+    except OSError:
+        return False  # nothing leads there
+    return ipaddress.ip_address(ours) == ipaddress.ip_address(address)

@@ -10,9 +10,9 @@ import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from fsm_miner.addresses import AddressRefusedError, Resolver, addresses_of
+from fsm_miner.addresses import AddressRefusedError, Resolver, addresses_of, is_own
 from fsm_miner.egress.grant import Grant, HostAndPort
 from fsm_miner.egress.request import HEAD_BYTES_MAX, Ask, Refusal, parse_head
 from fsm_miner.egress.traffic import Traffic
@@ -23,6 +23,7 @@ _BUFFER_BYTES = 64 * 1024
 _ADDRESSES_TRIED_MAX = 4
 _ACCEPT_AGAIN_S = 1.0
 _LINGER_BYTES_MAX = 256 * 1024
+_T = TypeVar("_T")
 _REASONS = {
     400: "Bad Request",
     403: "Forbidden",
@@ -56,8 +57,11 @@ class JobProxy:
     refused: Callable[[str, str], None]
     limits: ProxyLimits = field(default_factory=ProxyLimits)
     traffic: Traffic = field(default_factory=Traffic)
-    _tasks: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
+    _tasks: set["asyncio.Task[Any]"] = field(default_factory=set["asyncio.Task[Any]"])
     _resolving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _lookups: dict[HostAndPort, "asyncio.Task[list[str]]"] = field(
+        default_factory=dict[HostAndPort, "asyncio.Task[list[str]]"]
+    )
 
     def start(self) -> None:
         """Begin to accept."""
@@ -71,7 +75,7 @@ class JobProxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         self.listener.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _spawn(self, work: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -131,9 +135,8 @@ class JobProxy:
         if target not in self.grant.targets:
             return self._deny(target, "is not in the job's network.allow")
         try:
-            # One at a time for a job: what resolves slowly holds up nobody else.
-            async with asyncio.timeout(self.limits.resolve_s), self._resolving:
-                addresses = await addresses_of(host, port, self.grant.policy, self.resolver)
+            async with asyncio.timeout(self.limits.resolve_s):
+                addresses = await asyncio.shield(self._looking_up(target))
         except AddressRefusedError:  # the address is none of the job's business
             return self._deny(target, "has no address that a job may reach")
         except TimeoutError:
@@ -142,12 +145,36 @@ class JobProxy:
             addresses = []
         if not addresses:
             return Refusal(502, "the name does not resolve")
+        if not self.grant.policy.trusts(host, port):
+            addresses = [address for address in addresses if not is_own(address)]
+        if not addresses:
+            return self._deny(target, "has no address that a job may reach")
         return await self._connect(addresses, port)
+
+    def _looking_up(self, target: HostAndPort) -> "asyncio.Task[list[str]]":
+        """Return the lookup of a host, of which there is one at a time; it goes on when nobody waits any more."""
+        lookup = self._lookups.get(target)
+        if lookup is None:
+            lookup = self._lookups[target] = self._spawn(self._look_up(*target))
+            lookup.add_done_callback(partial(self._looked_up, target))
+        return lookup
+
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        async with self._resolving:  # a job's slow names hold up each other, and nobody else
+            return await addresses_of(host, port, self.grant.policy, self.resolver)
+
+    def _looked_up(self, target: HostAndPort, lookup: "asyncio.Task[list[str]]") -> None:
+        del self._lookups[target]
+        if not lookup.cancelled():
+            lookup.exception()  # whoever still waits gets it; maybe nobody does
 
     async def _connect(self, addresses: list[str], port: int) -> socket.socket | Refusal:
         refusal = Refusal(502, "no connection could be made")
         for address in addresses[:_ADDRESSES_TRIED_MAX]:
-            server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+            try:
+                server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+            except OSError:  # there is no descriptor left
+                continue
             try:
                 server.setblocking(False)
                 async with asyncio.timeout(self.limits.connect_s):

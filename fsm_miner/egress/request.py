@@ -103,7 +103,7 @@ def _absolute(method: bytes, target: str, fields: list[tuple[bytes, bytes]]) -> 
     named = {
         word.strip().lower() for name, value in fields if name == b"connection" for word in value.split(b",")
     }
-    path = (parts.path or "/") + (f"?{parts.query}" if "?" in target else "")
+    path = (parts.path or "/") + (f"?{parts.query}" if "?" in target.partition("#")[0] else "")
     lines = [method + b" " + path.encode("ascii") + b" HTTP/1.1", b"Host: " + parts.netloc.encode("ascii")]
     kept = _DROPPED | (named - {b"content-length"})
     lines += [name + b": " + value for name, value in fields if name not in kept]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fsm_miner.config.model import Config
+from fsm_miner.egress.grant import host_and_port
 from fsm_miner.manifest import Manifest
 from fsm_miner.probe.gpu import Gpu
 from fsm_miner.site.checks import Verdict
@@ -19,15 +20,7 @@ from runners.run import JOB_VIEW, SECRETS, Bind, JobView, Limits, RunSpec, host_
 __all__ = ["Plan", "Planner", "run_name"]
 
 _LOG_MB = 64
-# Programs look for one or the other spelling. Its own loopback a job reaches directly.
-_PROXY_ENV = {
-    **{
-        name: f"http://127.0.0.1:{PROXY_PORT}"
-        for lower in ("http_proxy", "https_proxy", "all_proxy")
-        for name in (lower, lower.upper())
-    },
-    **dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1"),
-}
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +64,6 @@ class Planner:
             output_mb=verdict.output_limit_mb,
             log_mb=_LOG_MB,
             files=self._config.workspace.max_files,
-            processes=resources.max_processes,
             nice=resources.cpu_nice,
             io_class=resources.io_class,
             io_level=resources.io_level,
@@ -116,7 +108,7 @@ class Planner:
         if threads is not None:
             env["OMP_NUM_THREADS"] = str(threads)
         if manifest.network.allow:
-            env.update(_PROXY_ENV)
+            env.update(_proxy_env(manifest.network.allow))
         takes_stdout = manifest.stdout is not None or manifest.implicit_stdout is not None
         spec = RunSpec(
             name=run_name(workspace, run),
@@ -137,6 +129,22 @@ class Planner:
             reads = dict.fromkeys(path for gpu in gpus for path in gpu.reads)
             spec = replace(spec, binds=spec.binds + tuple(Bind(Path(path), path) for path in reads))
         return Plan(spec, task)
+
+
+def _proxy_env(allow: Sequence[str]) -> dict[str, str]:
+    """Return where the proxy is: programs look for one or the other spelling.
+
+    Its own loopback a job reaches directly, but for names that it was given a host of.
+    """
+    hosts = {host_and_port(text)[0] for text in allow}
+    proxy = f"http://127.0.0.1:{PROXY_PORT}"
+    values = {
+        "http_proxy": proxy,
+        "https_proxy": proxy,
+        "all_proxy": proxy,
+        "no_proxy": ",".join(name for name in _LOOPBACK if name not in hosts),
+    }
+    return {spelling: value for name, value in values.items() for spelling in (name, name.upper())}
 
 
 def run_name(workspace: Workspace, run: int) -> str:

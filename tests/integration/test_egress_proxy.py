@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,17 +22,18 @@ QUICK = ProxyLimits(connections=4, head_s=5, resolve_s=5, connect_s=5, idle_s=5,
 class Net:
     """A proxy, and an echoing server that it may reach as `echo.lan`; `rebind.lan` answers differently each time."""
 
-    def __init__(self, limits=QUICK, trusted=("echo.lan",)):
+    def __init__(self, limits=QUICK, trusted=("echo.lan",), host="127.0.0.1"):
         self.limits = limits
+        self.host = host
         self.trusted = trusted
         self.refused = []
         self.asked = []
         self.served = 0
 
     async def __aenter__(self):
-        self.server = await asyncio.start_server(self.echo, "127.0.0.1", 0)
+        self.server = await asyncio.start_server(self.echo, self.host, 0)
         self.port = self.server.sockets[0].getsockname()[1]
-        listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        listener = socket.create_server((self.host, 0), backlog=64)
         listener.setblocking(False)
         self.address = listener.getsockname()
         names = ("echo.lan", "rebind.lan", "nowhere.lan", "slow.lan")
@@ -126,6 +130,62 @@ def test_a_name_that_changes_its_address_gains_nothing():
 def test_a_name_that_does_not_resolve_in_time():
     answer, _ = play(lambda net: net.ask(net.connect("slow.lan")), limits=ProxyLimits(resolve_s=0.05))
     assert status(answer) == 504
+
+
+def test_a_jobs_slow_names_take_one_place_however_often_it_asks():
+    """What is given up is still being looked up: it must not take a second place, nor pile up."""
+
+    async def story(net):
+        answers = [await net.ask(net.connect("slow.lan")) for _ in range(3)]
+        answers.append(await net.ask(net.connect("nowhere.lan")))
+        return answers, len(net.proxy._tasks)
+
+    (answers, tasks), net = play(story, limits=ProxyLimits(resolve_s=0.02))
+    assert [status(answer) for answer in answers] == [504] * 4
+    assert net.asked == ["slow.lan"]
+    assert tasks <= 4  # who accepts, two lookups, and maybe the last connection
+
+
+OWN_ADDRESS = """
+import asyncio, fcntl, socket, struct, sys
+from tests.integration.test_egress_proxy import Net, status
+from fsm_miner.addresses import is_own
+
+PUBLIC = "93.184.215.14"
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    for request, content in ((0x8916, struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(PUBLIC))),
+                             (0x8914, struct.pack("H14x", 0x41))):
+        fcntl.ioctl(any_socket, request, struct.pack("16s16s8x", b"lo", content))
+
+class Here(Net):
+    async def resolve(self, host, port):
+        return [PUBLIC]
+
+async def story():
+    async with asyncio.timeout(20), Here(trusted=sys.argv[1:], host="0.0.0.0") as net:
+        print(is_own(PUBLIC), status(await net.ask(net.connect())), net.served, len(net.refused))
+
+asyncio.run(story())
+"""
+
+
+@pytest.mark.parametrize(("trusted", "said"), [([], "True 403 0 1"), (["echo.lan"], "True 200 1 0")])
+def test_a_public_address_of_this_machine_is_not_public(trusted, said):
+    """In a network namespace of the test's own, which has such an address and no way out."""
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--net",
+        sys.executable,
+        "-P",
+        "-c",
+        OWN_ADDRESS,
+        *trusted,
+    ]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.strip() == said, done.stderr
 
 
 def test_too_long_a_head():

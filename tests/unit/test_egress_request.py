@@ -110,12 +110,16 @@ def test_a_plain_request_is_said_anew_and_ends_its_connection():
     )
 
 
-@pytest.mark.parametrize(("uri", "target"), [("http://a", ("a", 80)), ("http://[::1]/x", ("::1", 80))])
+@pytest.mark.parametrize(
+    ("uri", "target"), [("http://a", ("a", 80)), ("http://[::1]/x", ("::1", 80)), ("http://a#b?c", ("a", 80))]
+)
 def test_port_80_goes_without_saying(uri, target):
     ask = parse_head(f"GET {uri} HTTP/1.1".encode())
     assert isinstance(ask, Ask)
     assert ask.target == target
     assert ask.body_bytes == 0
+    assert ask.head is not None
+    assert b"?" not in ask.head
 
 
 NETWORK = Network(allow=("a.example:443", "10.0.0.1:80", "[::1]:8080"), allow_private=("b.lan:80",))

@@ -40,6 +40,21 @@ def fetch(into: Path, urls=(), inline=None, limits=ROOMY, free=1 << 40) -> list[
         "::",
         "240.0.0.1",
         "255.255.255.255",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b:1::169.254.169.254",
+        "::ffff:224.0.0.1",
+        "100.100.100.200",
+        "168.63.129.16",
+        "::ffff:168.63.129.16",
+        "64:ff9b::168.63.129.16",
+        "fd00:ec2::254",
+        "fd00:ec2::254%eth0",
+        "fd20:ce::254",
+        "",
+        "127.1",
+        "0x7f.1",
+        "2130706433",
         "not an address",
     ],
 )
@@ -50,8 +65,9 @@ def test_some_addresses_are_for_nobody(address: str):
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "100.100.100.200", "fd00:ec2::254", "fec0::1",
-     "::ffff:10.0.0.1", "64:ff9b::7f00:1"],
+    ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "100.127.255.254", "198.18.0.1",
+     "192.0.0.8", "192.0.2.1", "0.1.2.3", "fc00::1", "fd00::254", "fec0::1", "::1%lo", "::ffff:10.0.0.1",
+     "64:ff9b::7f00:1", "2002:7f00:1::", "2002:a00:1::", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1"],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_for_trusted_hosts_only(address: str):
     policy = AddressPolicy.for_coordinator("https://Coord.local/api/v1", ("files.lan", 8080))
@@ -63,7 +79,9 @@ def test_addresses_that_are_not_public_are_for_trusted_hosts_only(address: str):
         assert "not public" in refusal
 
 
-@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:220:1::1", "64:ff9b::5db8:d70e"])
+@pytest.mark.parametrize(
+    "address", ["93.184.215.14", "172.32.0.1", "2606:2800:220:1::1", "64:ff9b::5db8:d70e"]
+)
 def test_public_addresses_are_for_everybody(address: str):
     assert AddressPolicy().refusal("anyone", 443, address) is None
 
