@@ -64,6 +64,7 @@ class Planner:
             output_mb=verdict.output_limit_mb,
             log_mb=_LOG_MB,
             files=self._config.workspace.max_files,
+            processes=resources.max_processes,
             nice=resources.cpu_nice,
             io_class=resources.io_class,
             io_level=resources.io_level,
