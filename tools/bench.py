@@ -9,7 +9,6 @@ for being slow: timed tests on shared machines lie.
 
 import asyncio
 import json
-import os
 import sqlite3
 import statistics
 import tempfile
@@ -22,7 +21,9 @@ from typing import Annotated, Any
 
 import httpx
 import typer
+from bench_neighbour import neighbours
 from bench_node import BenchNode
+from bench_sandbox import bare_chain_ms, start_costs_ms, two_chains_per_s
 from bench_start import measure_starts
 from rich.console import Console
 from rich.progress import Progress
@@ -32,8 +33,6 @@ from fsm_miner.recovery import replay
 from journal import SqliteJournal, open_journal, open_reader
 from journal.port import Entry, StreamKey
 from runners.host import HostTools, probe_host
-from runners.launch import launch
-from runners.run import Limits, RunPaths, RunSpec
 from states import events as e
 
 AIMS = {
@@ -67,40 +66,7 @@ def figure(name: str, value: float, unit: str, floor: float | None) -> Figure:
     return Figure(name, float(f"{value:.4g}"), unit, shown, ratio, AIMS.get(name))
 
 
-# Floors: the same chain of programs, started by nobody in particular.
-
-
-def _spec(folder: Path) -> RunSpec:
-    for name in ("work", "input", "output", "control"):
-        (folder / name).mkdir(parents=True)
-    paths = RunPaths(
-        folder / "work", folder / "input", folder / "output", folder / "exec.log", folder / "control"
-    )
-    return RunSpec("bench", 1, ("/bin/true",), {"PATH": "/usr/bin"}, paths, Limits(60, 5, 16384, 1000, 64))
-
-
-def bare_chain_ms(host: HostTools, folder: Path, times: int) -> float:
-    """Return the median of starting the sandbox chain for /bin/true and waiting for its end."""
-    took: list[float] = []
-    for number in range(times):
-        spec = _spec(folder / str(number))
-        began = time.perf_counter()
-        os.waitpid(launch(spec, host).pid, 0)
-        took.append((time.perf_counter() - began) * 1e3)
-    return statistics.median(took)
-
-
-def two_chains_per_s(host: HostTools, folder: Path, times: int) -> float:
-    """Return how many bare chains a second end, two running at any time."""
-    specs = [_spec(folder / f"two-{number}") for number in range(times)]
-    running: set[int] = set()
-    began = time.perf_counter()
-    while specs or running:
-        while specs and len(running) < 2:
-            running.add(launch(specs.pop(), host).pid)
-        pid, _ = os.wait()
-        running.discard(pid)
-    return times / (time.perf_counter() - began)
+# Floors and figures.
 
 
 def one_row_commits_per_s(path: Path, times: int) -> float:
@@ -117,7 +83,20 @@ def one_row_commits_per_s(path: Path, times: int) -> float:
     return rate
 
 
-# Figures.
+def sandbox(host: HostTools, folder: Path) -> Iterator[Figure]:
+    """Measure what starting a job's process costs, against starting it bare, and in a bare sandbox."""
+    took = start_costs_ms(host, folder, 60)
+    yield figure("start, a bare bwrap", took["bare bwrap"], "ms", took["bare"])
+    yield figure("start, the complete sandbox", took["complete"], "ms", took["bare"])
+    yield figure("the same against a bare bwrap", took["complete"], "ms", took["bare bwrap"])
+    yield figure("start, with secrets", took["with secrets"], "ms", took["complete"])
+    yield figure("start, with egress", took["with egress"], "ms", took["complete"])
+
+
+def beside(folder: Path) -> Iterator[Figure]:
+    """Measure what the end of another job costs one that computes, against the same job alone."""
+    for what, beside_s, alone_s in neighbours(folder):
+        yield figure(f"neighbour of {what}", beside_s, "s", alone_s)
 
 
 def jobs(node: BenchNode, host: HostTools, folder: Path, count: int) -> Iterator[Figure]:
@@ -268,6 +247,10 @@ def measure(count: int, idle_s: float, tell: Callable[[str], None]) -> Iterator[
     if not isinstance(host, HostTools):
         raise SystemExit("\n".join(host.problems))
     with _folder() as folder:
+        tell("sandbox")
+        yield from sandbox(host, folder / "sandbox")
+        tell("neighbours")
+        yield from beside(folder / "neighbours")
         tell("appends")
         yield from appends(folder)
         tell("replay")

@@ -21,12 +21,21 @@ _BARE = "import asyncio, sys; print('ready', flush=True); asyncio.run(asyncio.sl
 class BenchNode:
     """Starts both, hands out jobs, watches; ends both on leaving the block."""
 
-    def __init__(self, folder: Path, *, slots: int = 2, program: str = "true", arguments: str = "") -> None:
-        """Prepare. Jobs may run /bin/`program`, with one argument that matches `arguments`, if that is not empty."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        slots: int = 2,
+        program: str = "true",
+        arguments: str = "",
+        memory_mb: int = 16384,
+    ) -> None:
+        """Prepare. Jobs may run /bin/`program`, with arguments that match `arguments`, if that is not empty."""
         self._folder = folder
         self._slots = slots
         self._program = program
         self._arguments = arguments
+        self._memory_mb = memory_mb
         folder.mkdir(parents=True)
         self._token = secrets.token_hex(16)
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -102,10 +111,18 @@ class BenchNode:
         for job_id in job_ids:
             self._admin.post(f"/admin/jobs/{job_id}/cancel").raise_for_status()
 
+    def wait(self, job_id: str) -> None:
+        """Wait for a job's outcome, whatever it is."""
+        self._admin.get("/admin/wait", params={"job": job_id, "timeout": _DEADLINE_S}).raise_for_status()
+
+    def log_of(self, job_id: str) -> Path:
+        """Name the file with what a job printed."""
+        return self._folder / "jobs" / job_id / "logs" / "exec.log"
+
     def run_one(self) -> float:
         """Run one job; return the seconds from its submission (a pull is waiting) to its outcome."""
         job_id = self._submit(1)[0]
-        self._admin.get("/admin/wait", params={"job": job_id, "timeout": _DEADLINE_S})
+        self.wait(job_id)
         jobs = self._admin.get("/admin/jobs", params={"limit": 1}).json()["jobs"]
         job = next(job for job in jobs if job["job_id"] == job_id)
         assert job["state"] == "done", job
@@ -151,7 +168,7 @@ class BenchNode:
             "node_id": "bench",
             "coordinator": {"base_url": base_url, "auth_token": "env:MINER_AUTH"},
             "runners": {"cli": {"allowlist_files": ["allowlist.d"]}, "python": {"enable": False}},
-            "resources": {"max_concurrent_cpu": self._slots},
+            "resources": {"max_concurrent_cpu": self._slots, "mem_soft_mb": self._memory_mb},
             "workspace": {"root": "jobs"},
             "journal": {"path": "state/journal.db"},
             "logging": {"path": "miner.jsonl"},
