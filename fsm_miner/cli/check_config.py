@@ -51,19 +51,26 @@ def _ca_file(config: Config, lines: Lines) -> Iterator[Finding]:
 
 def check_secret(config: Config, lines: Lines, environ: Mapping[str, str]) -> Finding:
     """Check that the bootstrap token can be had."""
-    key = "coordinator.auth_token"
+    key, ref = "coordinator.auth_token", config.coordinator.auth_token
+    if ref.kind == "credential" and "CREDENTIALS_DIRECTORY" not in environ:
+        return warning(
+            f"{ref}: not looked at: systemd hands it to the unit alone (LoadCredential={ref.name}:FILE). A daemon "
+            "that does not get it ends with exit code 2, or with 243 where there is no file",
+            key,
+            lines,
+        )
     try:
-        token = resolve_secret(config.coordinator.auth_token, environ, key)
+        token = resolve_secret(ref, environ, key)
     except ConfigError as error:
         return problem(error.problems[0].message, key, lines)
     if len(token.reveal()) < _TOKEN_CHARS_LEAST:
         return warning(
-            f"{config.coordinator.auth_token}: the token has less than {_TOKEN_CHARS_LEAST} characters: it can be "
+            f"{ref}: the token has less than {_TOKEN_CHARS_LEAST} characters: it can be "
             "guessed, and words that it happens to be in show as [redacted]",
             key,
             lines,
         )
-    return ok(f"{config.coordinator.auth_token}: there is a token", key)
+    return ok(f"{ref}: there is a token", key)
 
 
 def check_allowlist(config: Config, lines: Lines) -> Iterator[Finding]:

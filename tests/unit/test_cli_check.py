@@ -120,6 +120,20 @@ def test_a_token_that_is_not_there_has_the_line_of_its_key(node, monkeypatch):
     assert "auth_token" in (node / "config.yaml").read_text().splitlines()[one.line - 1]
 
 
+def test_a_credential_can_only_be_seen_in_the_unit(node, monkeypatch):
+    """A node that is installed as it should be has no problem, seen from a shell."""
+    more = {"coordinator__auth_token": "credential:miner-auth"}
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    found = check(node, **more)
+    assert bad(found) == []
+    assert "hands it to the unit alone" in the(found, Level.WARNING, "credential:miner-auth").message
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(node))
+    assert [one.key for one in bad(check(node, **more))] == ["coordinator.auth_token"]
+    (node / "miner-auth").write_text("secret-token\n")
+    (node / "miner-auth").chmod(0o600)
+    the(check(node, **more), Level.OK, "there is a token")
+
+
 def test_allowlist_mistakes_keep_their_file_and_line(node):
     (node / "allow/a.yaml").write_text("command:\n  path: relative\n")
     (node / "allow/b.yaml").write_text("command: {path: /no/such/program}\n")
