@@ -43,7 +43,7 @@ cp "$DRIVER_UNIT" "$1/etc/systemd/system/driver.service"
 mkdir -p "$1/etc/systemd/system/multi-user.target.wants"
 ln -s ../driver.service "$1/etc/systemd/system/multi-user.target.wants/driver.service"
 for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer \\
-    getty@tty1.service; do
+    getty@tty1.service ldconfig.service systemd-journal-catalog-update.service systemd-update-done.service; do
     ln -sf /dev/null "$1/etc/systemd/system/$unit"
 done
 echo force-unsafe-io >"$1/etc/dpkg/dpkg.cfg.d/test"

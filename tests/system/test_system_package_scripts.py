@@ -113,7 +113,7 @@ def test_what_a_removal_keeps_a_new_installation_finds(told):
         "/etc/logrotate.d/aitbc-miner"
     }
     assert told["reinstall"]["code"] == 0, told["reinstall"]["said"]
-    assert told["reinstall_state"] == ["journal", "node-1", "token", "edited", False]
+    assert told["reinstall_state"] == ["journal", "of jobs", "token", "edited", False]
 
 
 def test_a_purge_leaves_nothing(told):

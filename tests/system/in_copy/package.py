@@ -21,7 +21,7 @@ def main() -> None:
     told["modes"] = {path: mode(path) for path in (str(ETC), str(CONFIG), str(STATE), str(STATE / "jobs"))}
     # What a node makes of itself, and what an administrator makes of it.
     (STATE / "journal.db").write_text("journal")
-    (STATE / "node_id").write_text("node-1")
+    (STATE / "outputs").write_text("of jobs")
     (ETC / "token").write_text("token")
     CONFIG.write_text("edited")
     (RULES / "whisper.yaml").unlink()
@@ -57,7 +57,7 @@ def main() -> None:
     told["reinstall"] = install("3", "--force-confold")
     told["reinstall_state"] = [
         (STATE / "journal.db").read_text(),
-        (STATE / "node_id").read_text(),
+        (STATE / "outputs").read_text(),
         (ETC / "token").read_text(),
         CONFIG.read_text(),
         (RULES / "whisper.yaml").exists(),

@@ -111,6 +111,8 @@ def upgrade(world: World) -> dict[str, Any]:
     assert run("dpkg-query", "-W", "-f=${Version}", "fsm-miner").endswith("-2")
     now = VENV.readlink()
     assert now != before
+    # The new version has looked at the journal as root, and left no file of root's there.
+    assert {path.owner() for path in Path("/var/lib/aitbc/miner").glob("journal.db*")} == {"games"}
     (folder / "work" / "go").touch()
     assert world.wait(task)["state"] == "done"
     loaded = json.loads(run("cat", f"/var/lib/coordinator/results/{task}/1/artifacts/result.json"))["from"]

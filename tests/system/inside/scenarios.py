@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from egress import host_and_secret
 from events import daemon_reload, kill_9, reboot, rebooted, restart, stop_jobs_unit, upgrade, watchdog
 from limits import limits_in_force, memory_over, processes_over, python_task
 from packages import configure, install, purge, remove, security_figures
+from runbook import runbook, without_a_token
 from world import World
 
 
@@ -15,15 +17,19 @@ def a_job(world: World) -> dict[str, Any]:
     assert view["state"] == "done", view
     assert [path["path"] for path in view["artifacts"]] == ["output.txt"], view["artifacts"]
     world.no_cgroup_of(job_id)
+    world.kept["a_job"] = job_id
     return {}
 
 
 ALL = (
     install,
     security_figures,
+    without_a_token,
     configure,
     a_job,
     python_task,
+    host_and_secret,
+    runbook,
     limits_in_force,
     memory_over,
     processes_over,

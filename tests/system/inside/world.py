@@ -16,6 +16,8 @@ ETC = Path("/etc/aitbc/miner")
 JOBS = Path("/var/lib/aitbc/miner/jobs")
 TOKEN = "bootstrap-token-that-nobody-may-see"
 COORDINATOR = "http://127.0.0.1:8787"
+# Hosts that jobs ask for: the operator allows the first one.
+ALLOWED, REFUSED = "localhost:8790", "localhost:8791"
 DEADLINE_S = 45.0
 
 CONFIG = f"""\
@@ -39,10 +41,12 @@ resources:
   mem_soft_mb: 128
 retries: {{max_attempts: 3, base_s: 0.2, max_s: 1}}
 timeouts: {{stop_grace_s: 1}}
+network: {{allow_private: ["{ALLOWED}"]}}
 """
 SH_RULE = """\
 command: {path: "/bin/sh"}
 args: [["-c", "(?s).*"]]
+env: [API_KEY, API_KEY_FILE]
 max_runtime_s: 600
 max_output_mb: 64
 """
