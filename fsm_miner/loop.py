@@ -7,6 +7,7 @@ and for the some dozen descriptors of a daemon it is as fast.
 """
 
 import asyncio
+import errno
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -22,5 +23,20 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
+class _Selector(selectors.PollSelector):
+    """poll(2); where RLIMIT_NOFILE was lowered below what is open already, which it refuses, select(2)."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        try:
+            return super().select(timeout)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        with selectors.SelectSelector() as other:
+            for key in self.get_map().values():
+                other.register(key.fileobj, key.events, key.data)
+            return other.select(timeout)
+
+
 def _loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(selectors.PollSelector())
+    return asyncio.SelectorEventLoop(_Selector())

@@ -1,12 +1,15 @@
 """The disk's reserve while jobs run: who eats it up is ended before the disk is full, and nobody else is hurt.
 
-Below `keep` no job is taken. Below half of it, the run that grows fastest is over its limit: the other half is what
-the journal, the log and the results of everybody else still need.
+Below `keep` no job is taken. Below half of it, the run that has taken most of it is over its limit: the other half is
+what the journal, the log and the results of everybody else still need.
+
+What a run has taken is counted from its last look at which the disk had the whole reserve, and anew for all when one
+has been named. So it makes no difference how many write, nor how slowly: of N runs that took half of what is missing
+together, one took its Nth part. Who took less than a part of what is left, divided by all, is not the one.
 """
 
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -19,9 +22,8 @@ FILES_RESERVE = 2000
 """How many more files a disk must be able to take for a job to be taken."""
 
 _MIB = 1024 * 1024
-# Whoever grows by less than this between two looks is not the one who fills the disk.
-_GROWTH_BYTES_MIN = _MIB
-_GROWTH_FILES_MIN = 500
+# Each one that is named has taken a quarter of what is left at most, with all others together: it is never used up.
+_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,88 +49,108 @@ def space_of(path: Path) -> Space:
 
 @dataclass(slots=True)
 class _Run:
-    at_s: float
-    allocated: int
-    entries: int
-    bytes_per_s: float = 0.0
-    files_per_s: float = 0.0
-    grown_bytes: int = 0
-    grown_files: int = 0
+    """What it has on the disk, and what it had there when counting began."""
+
+    allocated: int = 0
+    entries: int = 0
+    allocated_before: int = 0
+    entries_before: int = 0
+
+    def settle(self) -> None:
+        self.allocated_before, self.entries_before = self.allocated, self.entries
+
+    @property
+    def taken_bytes(self) -> int:
+        return max(0, self.allocated - self.allocated_before)
+
+    @property
+    def taken_files(self) -> int:
+        return max(0, self.entries - self.entries_before)
 
 
 class DiskReserve:
-    """Knows how fast each run grows, and says which one must go. Used by any thread."""
+    """Knows what each run has taken of the reserve, and says which one must go. Used by any thread."""
 
     def __init__(
-        self,
-        folder: Path,
-        keep_bytes: int,
-        keep_files: int,
-        *,
-        space: Callable[[Path], Space] = space_of,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, folder: Path, keep_bytes: int, keep_files: int, *, space: Callable[[Path], Space] = space_of
     ) -> None:
         self._folder = folder
         self._keep_bytes = keep_bytes
         self._keep_files = keep_files
         self._space = space
-        self._monotonic = monotonic
         self._lock = Lock()
         self._runs: dict[str, _Run] = {}
 
     def short(self) -> str | None:
         """Say what is less than half of the reserve; None while there is enough, or while it can't be told."""
-        try:
-            space = self._space(self._folder)
-        except OSError:
-            return None
-        if space.free_bytes < self._keep_bytes // 2:
-            return (
-                f"{space.free_bytes // _MIB} MiB were left on the disk, less than half of "
-                f"resources.disk_reserve_mb ({self._keep_bytes // _MIB})"
-            )
-        if space.free_files is not None and space.free_files < self._keep_files // 2:
-            return f"{space.free_files} more files were all that the disk could take"
-        return None
+        space = self._look()
+        return None if space is None else self._bytes_short(space) or self._files_short(space)
 
     def judge(self, name: str, written: Written) -> str | None:
-        """Note how much a run has written; say why it must end, if it is the one that fills the disk."""
+        """Note how much a run has written; say why it must end, if it has taken most of the reserve."""
         with self._lock:
-            mine = self._note(name, written)
-            short = self.short()
+            mine = self._runs.setdefault(name, _Run())
+            mine.allocated, mine.entries = written.allocated, written.entries
+            space = self._look()
+            if space is None:
+                return None
+            if self._whole(space):
+                mine.settle()
+                return None
+            short = self._named(mine, space)
             if short is None:
                 return None
-            others = [run for other, run in self._runs.items() if other != name]
-            in_bytes = mine.grown_bytes >= _GROWTH_BYTES_MIN and all(
-                mine.bytes_per_s >= run.bytes_per_s for run in others
-            )
-            in_files = mine.grown_files >= _GROWTH_FILES_MIN and all(
-                mine.files_per_s >= run.files_per_s for run in others
-            )
-            if not (in_bytes or in_files):
-                return None
-        return f"wrote {written.allocated / _MIB:.1f} MiB in {written.entries} files and was writing on when {short}"
+            for run in self._runs.values():
+                run.settle()
+        return (
+            f"wrote {written.allocated / _MIB:.1f} MiB in {written.entries} files, and more than any other job "
+            f"since the disk had its reserve; {short}"
+        )
 
     def forget(self, name: str) -> None:
         """Let go of a run that has ended."""
         with self._lock:
             self._runs.pop(name, None)
 
-    def _note(self, name: str, written: Written) -> _Run:
-        now_s = self._monotonic()
-        before = self._runs.get(name)
-        if before is None:  # all that it has written is growth: it may have been the last look before the end
-            before = _Run(now_s - 1.0, 0, 0)
-        past_s = max(now_s - before.at_s, 0.001)
-        grown_bytes = max(written.allocated - before.allocated, 0)
-        grown_files = max(written.entries - before.entries, 0)
-        run = self._runs[name] = _Run(
-            now_s,
-            written.allocated,
-            written.entries,
-            grown_bytes / past_s,
-            grown_files / past_s,
-            grown_bytes,
-            grown_files,
+    def _named(self, mine: _Run, space: Space) -> str | None:
+        """Say what is short, if this run has taken most of it."""
+        runs = self._runs.values()
+        short = self._bytes_short(space)
+        if short is not None and _took_most(
+            mine.taken_bytes, [run.taken_bytes for run in runs], space.free_bytes
+        ):
+            return short
+        short = self._files_short(space)
+        if short is not None and _took_most(
+            mine.taken_files, [run.taken_files for run in runs], space.free_files or 0
+        ):
+            return short
+        return None
+
+    def _look(self) -> Space | None:
+        try:
+            return self._space(self._folder)
+        except OSError:
+            return None
+
+    def _whole(self, space: Space) -> bool:
+        return space.free_bytes >= self._keep_bytes and (
+            space.free_files is None or space.free_files >= self._keep_files
         )
-        return run
+
+    def _bytes_short(self, space: Space) -> str | None:
+        if space.free_bytes >= self._keep_bytes // 2:
+            return None
+        return (
+            f"{space.free_bytes // _MIB} MiB were left on the disk, less than half of "
+            f"resources.disk_reserve_mb ({self._keep_bytes // _MIB})"
+        )
+
+    def _files_short(self, space: Space) -> str | None:
+        if space.free_files is None or space.free_files >= self._keep_files // 2:
+            return None
+        return f"{space.free_files} more files were all that the disk could take"
+
+
+def _took_most(mine: int, all_of_them: Sequence[int], left: int) -> bool:
+    return mine > 0 and mine == max(all_of_them) and mine * _SHARE * len(all_of_them) >= left

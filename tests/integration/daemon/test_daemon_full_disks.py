@@ -129,6 +129,30 @@ def test_who_fills_the_disk_is_ended_and_its_neighbour_is_not(disks, rigs):
     assert rig.node.log("journal_unavailable") == []
 
 
+def test_eight_slow_writers_do_not_fill_the_disk(disks, rigs):
+    # Each writes less than a MiB a second; together they go from above the reserve of 24 MiB to below its half.
+    disk = disks.tmpfs(48)
+    rig = rig_with(
+        rigs,
+        jobs=disk.path / "jobs",
+        state=disk.path / "state",
+        resources={"disk_reserve_mb": 24, "max_concurrent_cpu": 8},
+    )
+    slow = "n=0; while :; do n=$((n+1)); head -c 150K /dev/zero > $n; sleep 0.2; done"
+    writers = rig.coordinator.submit(*[sh(slow) for _ in range(8)])
+    for job_id in writers:
+        rig.node.await_event(job_id, "Launched")
+    (disk.path / "ballast").write_bytes(bytes(20 << 20))
+    (first,) = until(lambda: rig.coordinator.outcomes()[:1], "one is ended")
+    assert first["body"]["error_code"] == "E_NORESOURCE", first["body"]
+    assert "more than any other job since the disk had its reserve" in first["body"]["error_msg"]
+    assert rig.node.log("journal_unavailable") == []
+    (disk.path / "ballast").unlink()
+    for job_id in writers:
+        rig.coordinator.cancel(job_id)
+    rig.coordinator.wait_all()
+
+
 def test_what_a_delivered_job_left_goes_early_when_its_space_is_needed(disks, rigs):
     disk = disks.tmpfs(96)
     (disk.path / "jobs").mkdir()
