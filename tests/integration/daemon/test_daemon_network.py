@@ -26,6 +26,7 @@ class _Answer(socketserver.StreamRequestHandler):
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nheld")
             self.server.holding.set()
             self.rfile.read()
+            self.server.let_go.set()
             return
         body = self.rfile.read(length) or b"x" * 1000
         self.wfile.write(
@@ -43,6 +44,7 @@ class Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Answer)
         self.heard = []
         self.holding = threading.Event()
+        self.let_go = threading.Event()
         self.port = self.server_address[1]
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -91,6 +93,42 @@ def test_plain_http_and_a_tunnel_reach_what_is_allowed_and_are_counted(rig, serv
     assert (network["connections"], network["refused"]) == (3, 0)
     assert 302_000 < network["received_bytes"] < 303_000
     assert 300_000 < network["sent_bytes"] < 301_000
+
+
+URLLIB = "import sys, urllib.request as r; print(len(r.urlopen(sys.argv[1]).read()))"
+TASK = "import httpx\n\ndef run(url):\n    print('httpx', len(httpx.get(url).content))\n"
+
+
+def test_programs_find_the_proxy_by_themselves(rig, servers):
+    """Also to a name of loopback: what is granted of it is not in `no_proxy`."""
+    url = f"http://localhost:{servers[0].port}"
+    script = (
+        f"curl -sS {url}/curl | wc -c; python3 -c '{URLLIB}' {url}/urllib; "
+        f"/usr/lib/apt/apt-helper download-file {url}/apt got >/dev/null; wc -c <got; echo $no_proxy"
+    )
+    output, _ = delivered(rig, rig.coordinator.run(printed(script, **wants(servers[0]))))
+    assert output.split() == ["1000", "1000", "1000", "127.0.0.1,::1"]
+    rig.node.task("fetch", TASK)
+    task = {"runner": "python", "task": "fetch", "params": {"url": f"{url}/httpx"}, **wants(servers[0])}
+    view = rig.coordinator.run(task)
+    assert view["state"] == "done", view["outcomes"]
+    assert "httpx 1000" in rig.coordinator.log_of(view["job_id"])
+    lines = {line.split()[1] for line in servers[0].heard}
+    assert {b"/curl", b"/urllib", b"/apt", b"/httpx"} <= lines
+
+
+def test_the_connections_of_a_cancelled_job_end_with_it(rig, servers):
+    server = servers[0]
+    server.holding.clear()
+    server.let_go.clear()
+    script = f"trap '' TERM; {CURL} http://localhost:{server.port}/hold; sleep 60"
+    (job_id,) = rig.coordinator.submit(sh(script, **wants(server)))
+    assert server.holding.wait(20)
+    assert not server.let_go.is_set()
+    rig.coordinator.cancel(job_id)
+    assert server.let_go.wait(20)
+    body = rig.coordinator.wait(job_id)["outcomes"][0]["body"]
+    assert body["error_code"] == "E_CANCELLED"
 
 
 def test_an_address_that_the_operator_wrote_is_meant(rig, servers):
@@ -230,17 +268,22 @@ def test_a_daemon_that_dies_before_the_listener_leaves_a_job_that_the_next_one_l
     assert usage["network"]["connections"] == 1
 
 
-def test_a_connection_that_was_open_ends_with_the_daemon(own_rig, servers):
+def test_what_was_open_ends_with_the_daemon_and_the_next_one_allows_what_it_is_told_to(own_rig, servers):
     rig, url = own_rig, f"http://localhost:{servers[0].port}"
     servers[0].holding.clear()
-    (job_id,) = rig.coordinator.submit(
-        sh(f"{CURL} --max-time 60 {url}/hold; echo curl ended with $? >&2", **wants(servers[0]))
+    script = (
+        f"{CURL} --max-time 60 {url}/hold; echo curl ended with $? >&2; "
+        f"until {CURL} {url}/again >got; do sleep 0.05; done; cat got >&2"
     )
+    (job_id,) = rig.coordinator.submit(sh(script, **wants(servers[0])))
     assert servers[0].holding.wait(20)
     rig.node.stop()
     rig.node.await_printed(job_id, "curl ended with")
+    rig.node.configure()
     rig.node.start()
-    assert rig.coordinator.wait(job_id)["state"] == "done"
+    view = rig.coordinator.wait(job_id)
+    assert view["state"] == "done"
+    assert "is not in the job's network.allow" in rig.coordinator.log_of(job_id)
 
 
 def test_without_a_sandbox_there_is_none(rigs, servers):
