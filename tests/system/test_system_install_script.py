@@ -14,15 +14,6 @@ from tests.system.images import ROOT
 from tests.system.root_copy import play
 
 _PARTS = ("systemd", "config", "allowlist.d", "tasks", "docs")
-_CLI = """\
-import sys
-from pathlib import Path
-
-verdict = Path("/var/lib/aitbc/miner/verdict")
-if "--journal" in sys.argv and verdict.exists():
-    print("the stand-in's reason", file=sys.stderr)
-    sys.exit(int(verdict.read_text()))
-"""
 
 
 def checkout(folder):
@@ -39,7 +30,6 @@ def _stand_in(folder):
     files = {
         "fsm_miner/__init__.py": "def main():\n    print('stand-in')\n",
         "fsm_miner/__main__.py": "",
-        "fsm_miner/cli.py": _CLI,
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: fsm-miner\nVersion: 0.0.1\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": "[console_scripts]\nfsm-miner = fsm_miner:main\n",

@@ -1,10 +1,11 @@
 """Plays systemd/install.sh with a stand-in of the program: install, again, after edits, refused, uninstall, purge."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
-from place import ETC, PREFIX, STATE, TASKS, script, there
+from place import ETC, PREFIX, TASKS, script, stand_in_venv, there
 
 CONFIG, RULE = ETC / "config.yaml", ETC / "allowlist.d" / "echo.yaml"
 VENV = PREFIX / ".venv"
@@ -19,6 +20,10 @@ def main() -> None:
     told["config"] = CONFIG.read_text()
     told["tasks"] = sorted(path.name for path in TASKS.glob("*.py"))
     told["enabled"] = Path("/etc/systemd/system/multi-user.target.wants/aitbc-miner.service").is_symlink()
+    # The first one was real; from here on it is the script alone.
+    Path("/checkout/bin").mkdir()
+    Path("/checkout/bin/python3").symlink_to(stand_in_venv())
+    os.environ["PATH"] = f"/checkout/bin:{os.environ['PATH']}"
     once = there()
     told["again"] = script()
     told["changed_again"] = sorted(path for path in there() ^ once if "/venvs/" not in path)
@@ -31,8 +36,8 @@ def main() -> None:
     told["beside"] = sorted(path for path in there() if path.endswith(".new"))
     told["venvs"] = len(list((PREFIX / "venvs").iterdir()))
     # The stand-in's answer to `check --journal`.
-    now, verdict = VENV.readlink(), STATE / "verdict"
-    verdict.write_text("5")
+    now, verdict = VENV.readlink(), Path("/verdict")
+    verdict.write_text("5\n")
     told["refused"] = script()
     told["refused_kept"] = [VENV.readlink() == now, len(list((PREFIX / "venvs").iterdir()))]
     verdict.unlink()

@@ -11,7 +11,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from place import ETC, PREFIX, SCRIPT, TASKS, script, there
+from place import ETC, PREFIX, SCRIPT, TASKS, script, stand_in_venv, there
 
 BIN, COUNT = Path("/checkout/bin"), Path("/checkout/count")
 COUNTED = (
@@ -34,17 +34,6 @@ if [ "$turn" = "$kill_at" ]; then
     exit 137
 fi
 exec {program} "$@"
-"""
-# What `python3 -m venv FOLDER` leaves, as far as the script can tell.
-MAKE_VENV = """\
-#!/bin/sh
-set -e
-mkdir -p "$3/bin"
-head -c 100000 /dev/zero >"$3/big"
-for name in pip python fsm-miner; do
-    printf '#!/bin/sh\\n' >"$3/bin/$name"
-    chmod 0755 "$3/bin/$name"
-done
 """
 # Each call a second later: the script waits for the next second where a name is taken.
 DATE = """\
@@ -71,13 +60,13 @@ def main() -> None:
         told["killed"] += killed_at(turn, told["problems"])
     finish(told, "first, killed again and again", reference)
     # And on nothing, at points that are spread over all of it.
-    for turn in range(0, commands, 9):
+    for turn in range(0, commands, 13):
         script("--purge")
         told["killed"] += killed_at(turn, told["problems"])
         finish(told, f"first, killed at {turn}", reference)
 
     told["full"] = []
-    for free_kib in (60, 116, 124, 148):
+    for free_kib in (60, 116, 132):
         script("--purge")
         on_full_disk(free_kib, told, reference)
 
@@ -86,7 +75,7 @@ def main() -> None:
     (ETC / "allowlist.d" / "echo.yaml").unlink()
     told["upgrade"] = script()
     reference = content()
-    for turn in range(commands):
+    for turn in range(0, commands, 2):
         told["killed"] += killed_at(turn, told["problems"])
     finish(told, "upgrade, killed again and again", reference)
 
@@ -95,7 +84,7 @@ def main() -> None:
 
     # Both removals as well.
     for option in ("--uninstall", "--purge"):
-        for turn in range(30):
+        for turn in range(0, 30, 3):
             killed_at(turn, [], option)
         told[option] = script(option)
     told["left"] = sorted(path for path in there() if "aitbc" in path or "fsm-miner" in path)
@@ -106,13 +95,12 @@ def main() -> None:
 def prepare() -> None:
     BIN.mkdir()
     for name in COUNTED:
-        program = "/checkout/make-venv" if name == "python3" else shutil.which(name)
+        program = stand_in_venv() if name == "python3" else shutil.which(name)
         (BIN / name).write_text(WRAPPER.format(program=program))
         (BIN / name).chmod(0o755)
     Path("/checkout/second").write_text("100000\n")
-    for path, text in ((Path("/checkout/make-venv"), MAKE_VENV), (BIN / "date", DATE)):
-        path.write_text(text)
-        path.chmod(0o755)
+    (BIN / "date").write_text(DATE)
+    (BIN / "date").chmod(0o755)
     COUNT.write_text("0 -1 0\n")
     os.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"
 
