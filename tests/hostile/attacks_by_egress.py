@@ -27,6 +27,16 @@ def company_was_there(scene, _view):
     assert scene.allowed.heard == []
 
 
+def it_was_counted(_scene, view):
+    assert view["outcomes"][0]["body"]["usage"]["network"]["sent_bytes"] > 1 << 20
+
+
+def nothing_was_asked(scene, view):
+    nobody_heard(scene, view)
+    network = view["outcomes"][0]["body"]["usage"]["network"]
+    assert network["connections"] == network["refused"] == network["sent_bytes"] == 0
+
+
 EGRESS = (
     attack(
         "proxy to the host's loopback",
@@ -114,7 +124,7 @@ say("held", len(held))
 """,
         egress=True,
         lines=("held 600",),
-        after=(nobody_heard,),
+        after=(nothing_was_asked,),
     ),
     attack(
         "connections by the thousand",
@@ -149,6 +159,7 @@ say("pumped")
 """,
         egress=True,
         lines=("pumped",),
+        after=(it_was_counted,),
     ),
     attack(
         "DNS tunnel by the proxy",

@@ -15,6 +15,18 @@ def nothing_of_the_host(scene, view):
         assert scene.delivered(view, "sub/hostname") == b"honest"
 
 
+def nothing_but_text(scene, view):
+    message = view["outcomes"][0]["body"]["error_msg"]
+    assert message.isprintable(), message  # no control characters, none that turn the direction of writing
+    assert scene.rig.node.log("forged") == []
+
+
+def byte_for_byte(scene, view):
+    log = scene.log(view)
+    assert log == scene.rig.node.exec_log(view["job_id"]).read_bytes()
+    assert bytes(range(256)) * 4096 in log
+
+
 _RUBBISH = r"""
 import fcntl
 for place in (b"/job/output", b"/job/work", b"/tmp", b"/dev/shm"):
@@ -143,6 +155,7 @@ OUTPUTS = (
         "os.mkdir('/job/output/shut'); open('/job/output/shut/x', 'w').write('x'); os.chmod('/job/output/shut', 0)\n"
         "open('/job/output/out.bin', 'w').write('x'); os.chmod('/job/output/out.bin', 0); say('shut')",
         lines=("shut",),
+        code=(None, "E_ARTIFACT"),
         artifacts=OUT,
     ),
     attack(
@@ -155,17 +168,23 @@ OUTPUTS = (
     ),
     attack(
         "terminal escapes",
-        "to steer the terminal of whoever reads its log",
-        "printable text is all that is shown",
-        "os.write(2, b'\\x1b]0;owned\\x07\\x1b[2J\\x9b31m\\0\\xff\\xfe{\"event\":\"forged\"}\\r\\n'); say('written')",
-        lines=("written",),
+        "to steer the terminal of whoever reads its log or why it failed, and to forge a record of the daemon's log",
+        "printable text on one line is all that is shown",
+        r"""
+os.write(2, b'fine\n{"event":"forged"}\r\n\x1b]0;owned\x07\x1b[2J\x9b31m\0\xff\xfe\xe2\x80\xae owned\n'); sys.exit(3)
+""",
+        code="E_EXIT",
+        message="owned",
+        lines=("fine",),
+        after=(nothing_but_text,),
     ),
     attack(
         "binary flood in the log",
         "to break whatever decodes its log",
-        "taken as it is",
+        "delivered byte for byte",
         "os.write(2, bytes(range(256)) * 4096); os.write(2, b'\\n'); say('written')",
         lines=("written",),
+        after=(byte_for_byte,),
     ),
     attack(
         "rubbish",

@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tests.hostile.scene import Asker
+
 __all__ = ["FILE", "RECORD", "ROUNDS_RECORDED", "Figure", "Figures", "Recorder", "load"]
 
 FILE = Path(__file__).with_name("figures.json")
@@ -15,7 +17,7 @@ RECORD = "FSM_MINER_HOSTILE_FIGURES"
 """The variable that names the file for the figures of a run."""
 
 ROUNDS_RECORDED = 3
-"""How often an attack is run for the record; the figures are the median, of /healthz the slowest."""
+"""How often an attack is run for the record, and more often where a neighbour was late; the figures are the median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,11 @@ class Recorder:
     alone_s: list[float] = field(default_factory=list)
     seen: dict[str, list[Figure]] = field(default_factory=dict)
 
-    def add(self, attack: str, *, alone_s: float, beside_s: float, healthz_s: float, lived_s: float) -> None:
-        """Note one round of an attack."""
+    def add(self, attack: str, asker: Asker, *, alone_s: float, beside_s: float, lived_s: float) -> None:
+        """Note one try of an attack."""
         self.alone_s.append(alone_s)
-        self.seen.setdefault(attack, []).append(Figure(beside_s / alone_s, healthz_s * 1e3, lived_s))
+        seen = Figure(beside_s / alone_s, asker.slowest_s * 1e3, lived_s)
+        self.seen.setdefault(attack, []).append(seen)
 
     def write(self, path: str) -> None:
         """Write the figures down."""

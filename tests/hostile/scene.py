@@ -92,6 +92,11 @@ class Scene:
             "PORTS": f"({self.rig.coordinator.port}, {status})",
         }
 
+    def log(self, view):
+        """Return the log as it was delivered."""
+        results = self.rig.coordinator.folder / "data" / "results"
+        return (results / view["job_id"] / "1" / "logs" / "exec.log").read_bytes()
+
     def forget(self):
         """Forget what the hosts have heard."""
         self.allowed.heard.clear()

@@ -40,16 +40,16 @@ tests/hostile/table.py --record`); a test holds the three together.
 _WHERE = """
 ## The figures
 
-Recorded on Linux {kernel} with {cpus} CPUs and {memory_mb:,} MiB of memory, bubblewrap {bubblewrap}, {how}. Each attack
-was run {rounds} times beside its neighbour, which takes {alone_s:.2f} s alone; neighbour and life are the median, of
-`/healthz` it is the slowest answer of all. Neighbour 1.00 means: as long as alone. A life includes the {start} of a
-Python that begins, and what the attack waits for by itself.
+Recorded on Linux {kernel} with {cpus} CPUs and {memory_mb:,} MiB of memory, bubblewrap {bubblewrap}, {how}.
+Each attack was run {rounds} times beside its neighbour, which takes {alone_s:.2f} s alone, as measured just before.
+Neighbour and life are the median of all tries, also of those where it was late; of `/healthz` it is the slowest answer
+of all. Neighbour 1.00 means: as long as alone. A life includes what the attack waits for by itself.
 """
 
 _HOW = {
-    "v1": "without cgroup v2: so memory and processes are looked at by the watchdog, twice a second. "
-    "With cgroup v2 the kernel holds the limits itself; OOM, process limits and the neighbour beside them are tried "
-    "on a real kernel by the system tests ([system-tests.md](system-tests.md))",
+    "v1": "without cgroup v2,\nwhich that machine does not have: there the watchdog looks at memory and processes, "
+    "twice a second. With cgroup v2 the\nkernel holds the limits itself, which the system tests try on a real kernel "
+    "([system-tests.md](system-tests.md))",
     "v2": "with cgroup v2",
 }
 
@@ -111,7 +111,6 @@ def page(figures: Figures) -> str:
         how=_HOW[figures.cgroup],
         rounds=ROUNDS_RECORDED,
         alone_s=figures.alone_s,
-        start="tenth of a second",
     )
     worst = max(figures.attacks.values(), key=lambda one: one.neighbour)
     slowest = max(figures.attacks.values(), key=lambda one: one.healthz_ms)
