@@ -73,7 +73,7 @@ class HostTools:
     """Absolute paths of the chain's programs, and facts about the machine.
 
     `binds` are system folders, read-only; `links` are (target, path) of symbolic links such as /bin -> usr/bin.
-    `masked` are files of /proc that jobs find empty. `base_nice` is this process's own niceness: the chain adds
+    `masked` are files of /proc that jobs find empty. `base_nice` is this process's own niceness, `base_oom` its oom_score_adj: the chain adds
     only what is missing. `processes_max` is this user's hard limit on processes, None if there is none; nobody but
     root can set a higher one. `seccomp` is the filter on jobs' system calls; empty without a sandbox, and on a
     machine that there is none for (`runners.seccomp`).
@@ -93,6 +93,7 @@ class HostTools:
     links: tuple[tuple[str, str], ...]
     masked: tuple[str, ...] = ()
     base_nice: int = 0
+    base_oom: int = 0
     processes_max: int | None = None
     seccomp: bytes = field(default=b"", repr=False)
 
@@ -161,6 +162,7 @@ def probe_host(
         links=links,
         masked=tuple(path for path in _PROC_MASKED if Path(path).exists()),
         base_nice=os.getpriority(os.PRIO_PROCESS, 0),
+        base_oom=int(Path("/proc/self/oom_score_adj").read_text()),
         processes_max=_hard_limit(resource.RLIMIT_NPROC),
     )
     return host if backend == "none" else _with_bwrap(host, search_path)

@@ -52,6 +52,7 @@ _MIB = 1024 * 1024
 _SECRETS_BYTES = 4 * _MIB
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _IO_CLASSES = {"best-effort": "2", "idle": "3"}
+_OOM_SCORE_ADJ = 500
 _ENTER_CGROUP = 'echo 0 > "$1/cgroup.procs" && shift && exec "$@"'
 _WITHOUT_LOCK = f'exec "$@" {LOCK_FD}<&-'
 
@@ -135,8 +136,10 @@ def _chain(spec: RunSpec, host: HostTools, cgroup: Path | None) -> Iterator[str]
     limits = spec.limits
     if cgroup is not None:
         yield from (host.sh, "-c", _ENTER_CGROUP, "sh", str(cgroup))
-    # Should the machine run out of memory, jobs go first.
-    yield from (host.choom, "-n", "500", "--")
+    # Should the machine run out of memory, jobs go first. Where this process itself is chosen before them (some
+    # containers: 1000), nobody but root may ask for less (proc(5)), and need not.
+    if host.base_oom < _OOM_SCORE_ADJ:
+        yield from (host.choom, "-n", str(_OOM_SCORE_ADJ), "--")
     if (missing := limits.nice - host.base_nice) > 0:
         yield from (host.nice, "-n", str(missing))
     yield from (host.ionice, "-c", _IO_CLASSES[limits.io_class])

@@ -87,6 +87,13 @@ def test_a_daemon_that_is_nice_enough_adds_nothing():
     assert "/bin/nice" not in assemble(SPEC, dataclasses.replace(HOST, base_nice=10), cgroup=None).argv
 
 
+@pytest.mark.parametrize(("own", "asked"), [(-500, True), (499, True), (500, False), (1000, False)])
+def test_who_is_chosen_before_its_jobs_asks_for_no_less(own, asked):
+    argv = assemble(SPEC, dataclasses.replace(HOST, base_oom=own), cgroup=None).argv
+    assert has(argv, "/bin/choom", "-n", "500") is asked
+    assert ("/bin/choom" in argv) is asked
+
+
 def test_idle_has_no_level():
     limits = dataclasses.replace(SPEC.limits, io_class="idle")
     assert has(
