@@ -57,6 +57,8 @@ def test_the_place_is_beside_the_daemons_own(root, parent):
     ("text", "reason"),
     [
         ("4:memory:/\n", "no unified cgroup v2 hierarchy"),
+        ("4:memory:/\n0::/\n", "as in a container"),
+        ("0::/../elsewhere/a.service\n", "as in a container"),
         ("0::/user.slice/session-1.scope\n", f"{JOBS_UNIT} does not run in "),
     ],
 )
@@ -67,11 +69,19 @@ def test_why_there_is_none_is_said(root, text, reason):
     look = RunCgroups(None, lambda: (None, absent)).look()
     assert look.tags == ("memory-watchdog",)
     assert look.lacks == (absent,)
+    assert "cpu_threads binds nothing" in absent
 
 
 def test_a_lacking_controller_of_the_needed_ones_is_said(root, parent):
     (parent / "cgroup.subtree_control").write_text("pids\n")
     assert "lacks memory" in (installed_parent(root)[1] or "")
+
+
+def test_a_slice_that_no_job_can_be_moved_through_is_said(root):
+    (root / SLICE / "cgroup.procs").unlink()
+    parent, absent = installed_parent(root)
+    assert parent is None
+    assert "no job can be moved: chown it" in (absent or "")
 
 
 def test_what_cannot_be_had_is_in_the_tags_and_in_words(parent):

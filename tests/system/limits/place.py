@@ -148,8 +148,8 @@ class Place:
             yield run
         finally:
             run.stop()
-        run.gone()
-        shutil.rmtree(folder / name)
+            run.gone()
+            shutil.rmtree(folder / name)
 
 
 def enable(group: Path, *controllers: str) -> None:
