@@ -33,21 +33,25 @@ _PACKAGES = {
 }
 _TOP_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/libx32", "/lib64")
 # Only what programs need to find their libraries, fonts and public certificates. Never /etc/ssl as a whole:
-# /etc/ssl/private would be readable for a job of a daemon that runs as root.
+# /etc/ssl/private would be readable for a job of a daemon that runs as root. Nothing that tells which machine this is
+# or where: no /etc/localtime (jobs live in UTC), hostname, machine-id, passwd.
 _ETC = (
     "/etc/ld.so.cache",
     "/etc/alternatives",
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
     "/etc/fonts",
-    "/etc/localtime",
     "/etc/nsswitch.conf",
     "/etc/mime.types",
     "/etc/OpenCL",
     "/etc/vulkan",
 )
-# What /proc tells of the machine, not of processes: a job of a daemon that runs as root owns these files.
+# What /proc tells of the machine, not of processes: a job of a daemon that runs as root owns these files. And what
+# tells this machine from others: its kernel's command line (disks' ids), the id of its boot.
 _PROC_MASKED = (
+    "/proc/bootconfig",
+    "/proc/cmdline",
+    "/proc/interrupts",
     "/proc/iomem",
     "/proc/ioports",
     "/proc/kallsyms",
@@ -61,8 +65,22 @@ _PROC_MASKED = (
     "/proc/latency_stats",
     "/proc/sched_debug",
     "/proc/slabinfo",
+    "/proc/sys/kernel/random/boot_id",
     "/proc/timer_list",
+    "/proc/timer_stats",
     "/proc/vmallocinfo",
+)
+# Hardware, in folders. Those of /sys for jobs on cards that need it: cgroups name other jobs, DMI the machine's serial.
+_FOLDERS_MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/scsi",
+    "/sys/devices/virtual/dmi",
+    "/sys/devices/virtual/net",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs",
+    "/sys/kernel",
 )
 _VERSION_MIN = (0, 8)  # Debian 12; --size, --disable-userns and the namespaces in the status are there
 _PROBE_TIMEOUT_S = 10
@@ -73,10 +91,11 @@ class HostTools:
     """Absolute paths of the chain's programs, and facts about the machine.
 
     `binds` are system folders, read-only; `links` are (target, path) of symbolic links such as /bin -> usr/bin.
-    `masked` are files of /proc that jobs find empty. `base_nice` is this process's own niceness, `base_oom` its oom_score_adj: the chain adds
-    only what is missing. `processes_max` is this user's hard limit on processes, None if there is none; nobody but
-    root can set a higher one. `seccomp` is the filter on jobs' system calls; empty without a sandbox, and on a
-    machine that there is none for (`runners.seccomp`).
+    `masked` are files of /proc that jobs can't read, `masked_folders` folders of /proc and /sys that they find empty.
+    `base_nice` is this process's own niceness, `base_oom` its oom_score_adj: the chain adds only what is missing.
+    `processes_max` is this user's hard limit on processes, None if there is none; nobody but root can set a higher
+    one; `cores_max` is that on core files, in bytes. `seccomp` is the filter on jobs' system calls; empty without a
+    sandbox, and where none is known for `machine` (`runners.seccomp`).
     """
 
     sh: str
@@ -92,15 +111,36 @@ class HostTools:
     binds: tuple[Bind, ...]
     links: tuple[tuple[str, str], ...]
     masked: tuple[str, ...] = ()
+    masked_folders: tuple[str, ...] = ()
     base_nice: int = 0
     base_oom: int = 0
     processes_max: int | None = None
+    cores_max: int | None = None
+    machine: str = ""
     seccomp: bytes = field(default=b"", repr=False)
 
     @property
     def backend(self) -> Backend:
         """Whether runs are sandboxed. Without bubblewrap only where the operator asked for it."""
         return "none" if self.bwrap is None else "bwrap"
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What of the sandbox can't be had here, each as a sentence."""
+        if self.bwrap is None:
+            return ("sandbox.backend is none: jobs see and can change whatever the daemon's user can",)
+        found: list[str] = []
+        if not self.seccomp:
+            found.append(
+                f"no filter of system calls is known for {self.machine} (only for x86_64 and aarch64): jobs may ask "
+                "the kernel for whatever any user may"
+            )
+        if self.cores_max == 0:
+            found.append(
+                "the limit on core files is 0 and can't be raised to 1 (LimitCORE=1 in the daemon's unit): the memory "
+                "of a job that crashes goes to the program that kernel.core_pattern names, if it names one"
+            )
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +171,16 @@ def system_folders(root: Path = Path("/")) -> tuple[tuple[Bind, ...], tuple[tupl
 
 
 def probe_host(
-    backend: Backend = "bwrap", *, extra_binds: Sequence[Bind] = (), search_path: str = _TRUSTED_PATH
+    backend: Backend = "bwrap",
+    *,
+    extra_binds: Sequence[Bind] = (),
+    search_path: str = _TRUSTED_PATH,
+    machine: str | None = None,
 ) -> HostTools | HostProblems:
     """Find the programs and try the sandbox once. Blocks for some milliseconds: call it at start.
 
     `backend="none"` is for an operator who wants no sandbox and says so; it is never chosen by itself.
+    `machine` is the processor's architecture, as uname(2) names it; None: this one's.
     """
     found = {name: shutil.which(name, path=search_path) for name in _PACKAGES}
     problems = [
@@ -161,14 +206,16 @@ def probe_host(
         binds=binds + tuple(extra_binds),
         links=links,
         masked=tuple(path for path in _PROC_MASKED if Path(path).exists()),
+        masked_folders=tuple(path for path in _FOLDERS_MASKED if Path(path).is_dir()),
         base_nice=os.getpriority(os.PRIO_PROCESS, 0),
         base_oom=int(Path("/proc/self/oom_score_adj").read_text()),
         processes_max=_hard_limit(resource.RLIMIT_NPROC),
+        cores_max=_hard_limit(resource.RLIMIT_CORE),
     )
-    return host if backend == "none" else _with_bwrap(host, search_path)
+    return host if backend == "none" else _with_bwrap(host, search_path, machine or os.uname().machine)
 
 
-def _with_bwrap(host: HostTools, search_path: str) -> HostTools | HostProblems:
+def _with_bwrap(host: HostTools, search_path: str, machine: str) -> HostTools | HostProblems:
     bwrap = shutil.which("bwrap", path=search_path)
     if bwrap is None:
         return HostProblems(
@@ -178,12 +225,22 @@ def _with_bwrap(host: HostTools, search_path: str) -> HostTools | HostProblems:
     if version < _VERSION_MIN:
         have = ".".join(map(str, version)) or "unknown"
         return HostProblems((f"{bwrap}: version {have}, 0.8 or newer is needed: apt install bubblewrap",))
-    machine = os.uname().machine
     seccomp = seccomp_filter(machine) if machine_known(machine) else b""
-    tried = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
+    tried = [
+        bwrap,
+        "--unshare-all",
+        "--unshare-user",
+        "--unshare-cgroup",
+        "--disable-userns",
+        "--die-with-parent",
+    ]
     tried += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
     tried += ["--seccomp", "0"] if seccomp else []
     code, output = _run([*tried, "--", "/bin/true"], seccomp)
+    if code != 0 and seccomp and _run([*tried[:-2], "--", "/bin/true"])[0] == 0:
+        why = output.strip()[:500] or f"exit code {code}"
+        advice = "the kernel has no seccomp filters (CONFIG_SECCOMP_FILTER), or a container refuses them: use Debian's"
+        return HostProblems((f"{bwrap}: cannot filter system calls: {why}; {advice}",))
     if code != 0:
         return HostProblems(
             (
@@ -191,11 +248,12 @@ def _with_bwrap(host: HostTools, search_path: str) -> HostTools | HostProblems:
                     f"{bwrap}: cannot build a sandbox: {output.strip()[:500] or f'exit code {code}'}. "
                     "Allow user namespaces: sysctl user.max_user_namespaces (not 0), "
                     "kernel.unprivileged_userns_clone=1 and "
-                    "kernel.apparmor_restrict_unprivileged_userns=0 where they exist"
+                    "kernel.apparmor_restrict_unprivileged_userns=0 where they exist; in a container, "
+                    "have it allow them and an unmasked /proc"
                 ),
             )
         )
-    return replace(host, bwrap=bwrap, bwrap_version=version, seccomp=seccomp)
+    return replace(host, bwrap=bwrap, bwrap_version=version, machine=machine, seccomp=seccomp)
 
 
 def _hard_limit(which: int) -> int | None:

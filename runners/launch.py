@@ -30,15 +30,8 @@ from runners.status import LaunchFacts, launch_line
 
 __all__ = ["LaunchFailed", "Launched", "launch"]
 
-# What Python ignores or handles for itself goes back to its default in the child.
-_DEFAULT_SIGNALS = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGPIPE,
-    signal.SIGXFSZ,
-    signal.SIGCHLD,
-)
+# What Python, or whoever started the daemon, ignores goes back to its default in the child.
+_DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 # Above every descriptor number that the child uses, so that no dup2 there overwrites a source.
 _SOURCE_FD_MIN = 64
 

@@ -145,7 +145,7 @@ def _chain(spec: RunSpec, host: HostTools, cgroup: Path | None) -> Iterator[str]
     yield from (host.ionice, "-c", _IO_CLASSES[limits.io_class])
     if limits.io_class == "best-effort":
         yield from ("-n", str(limits.io_level))
-    yield from (host.prlimit, *_rlimits(limits, spec.gpu, cgroup, host.processes_max), "--")
+    yield from (host.prlimit, *_rlimits(limits, spec.gpu, cgroup, host), "--")
     seconds = backstop_s(limits.time_s, limits.grace_s)
     yield from (host.timeout, "--signal=KILL", f"{seconds:.3f}s")
 
@@ -155,8 +155,10 @@ def backstop_s(time_s: float, grace_s: float) -> float:
     return time_s + grace_s + 2
 
 
-def _rlimits(limits: Limits, gpu: bool, cgroup: Path | None, processes_max: int | None) -> Iterator[str]:
-    yield "--core=0"
+def _rlimits(limits: Limits, gpu: bool, cgroup: Path | None, host: HostTools) -> Iterator[str]:
+    # Not 0: where core_pattern names a program, the kernel hands it the memory of a dying process whatever the limit,
+    # as root and outside of the sandbox; 1 alone forbids that (core(5), fs/coredump.c). A file needs a page or more.
+    yield "--core=1" if host.cores_max != 0 else "--core=0"
     yield f"--nofile={limits.open_files}"
     # Above the watched limits, so that the watchdog sees and names the breach; binding when the daemon is dead.
     yield f"--fsize={(max(limits.output_mb, limits.log_mb) + 16) * _MIB}"
@@ -166,13 +168,21 @@ def _rlimits(limits: Limits, gpu: bool, cgroup: Path | None, processes_max: int 
     # backstop against a fork bomb between two looks of the watchdog, which counts each run's own.
     # A small machine's hard limit is lower (systemd derives it from memory), and can't be raised.
     backstop = limits.processes * 4 + 4096
-    yield f"--nproc={backstop if processes_max is None else min(backstop, processes_max)}"
+    yield f"--nproc={backstop if host.processes_max is None else min(backstop, host.processes_max)}"
     if not gpu:  # CUDA reserves address space by the terabyte
         yield f"--as={(limits.memory_mb * 4 + 4096) * _MIB}"
 
 
 def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
-    yield from ("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session")
+    # All of them, and none only if possible.
+    yield from (
+        "--unshare-all",
+        "--unshare-user",
+        "--unshare-cgroup",
+        "--disable-userns",
+        "--die-with-parent",
+        "--new-session",
+    )
     yield from ("--uid", str(_UID), "--gid", str(_UID), "--hostname", "job", "--cap-drop", "ALL")
     yield from ("--sync-fd", str(SANDBOX_LOCK_FD), "--json-status-fd", str(STATUS_FD))
     # bwrap reads a byte from it and closes it: the outer lock is `timeout`'s, and must not reach the command.
@@ -186,6 +196,7 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
     yield from ("--proc", "/proc", "--dev", "/dev")
     for path in host.masked:
         yield from ("--ro-bind", "/dev/null", path)
+    yield from _hidden(host, "/proc/")
     # Memory too, and invisible to a watchdog that adds up processes: bounded, and counted by it.
     size = str(max(16, spec.limits.memory_mb // 2) * _MIB)
     yield from ("--size", size, "--perms", "1777", "--tmpfs", "/dev/shm")  # noqa: S108  (inside the sandbox)
@@ -204,6 +215,8 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
         )
     )
     yield from _bind_options(spec.binds)
+    if any(bind.target == "/sys" for bind in spec.binds):
+        yield from _hidden(host, "/sys/")
     if spec.secret_files:
         yield from ("--size", str(_SECRETS_BYTES), "--perms", "0500", "--tmpfs", SECRETS)
         for number, name in enumerate(spec.secret_files):
@@ -219,6 +232,12 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
 def _bind_options(binds: Iterable[Bind]) -> Iterator[str]:
     for bind in binds:
         yield from ("--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target)
+
+
+def _hidden(host: HostTools, below: str) -> Iterator[str]:
+    for path in host.masked_folders:
+        if path.startswith(below):
+            yield from ("--size", "4096", "--perms", "0555", "--tmpfs", path, "--remount-ro", path)
 
 
 def _unlocked(spec: RunSpec, host: HostTools) -> Iterator[str]:

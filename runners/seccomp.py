@@ -134,7 +134,7 @@ SOCKET_FAMILIES = (1, 2, 10, 16)
 _CLONE_NEW = 0x7E02_0080  # user, pid, net, ipc, uts, cgroup, mount and time namespaces
 _PERSONALITIES = (0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)  # plain, and asking which
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's terminal
-_X32 = 0x4000_0000
+_RLIMIT_CORE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +146,40 @@ class _Machine:
     socket: int
     personality: int
     ioctl: int
+    setrlimit: int
+    prlimit64: int
 
 
 _MACHINES = {
-    "x86_64": _Machine(0xC000_003E, 0, clone=56, clone3=435, socket=41, personality=135, ioctl=16),
-    "aarch64": _Machine(0xC000_00B7, 1, clone=220, clone3=435, socket=198, personality=92, ioctl=29),
+    "x86_64": _Machine(
+        0xC000_003E,
+        0,
+        clone=56,
+        clone3=435,
+        socket=41,
+        personality=135,
+        ioctl=16,
+        setrlimit=160,
+        prlimit64=302,
+    ),
+    "aarch64": _Machine(
+        0xC000_00B7,
+        1,
+        clone=220,
+        clone3=435,
+        socket=198,
+        personality=92,
+        ioctl=29,
+        setrlimit=164,
+        prlimit64=261,
+    ),
 }
 
 # linux/bpf_common.h, linux/seccomp.h, struct seccomp_data
 _LOAD, _JEQ, _JGT, _JSET, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 _NUMBER_AT, _ARCH_AT, _ARG_AT = 0, 4, 16
 _ALLOW, _KILL, _ERRNO = 0x7FFF_0000, 0x8000_0000, 0x0005_0000
+_DONE = _ERRNO  # answered with 0, as if it had been done
 
 _Instruction = tuple[int, int, int, int]
 
@@ -193,8 +216,32 @@ def seccomp_filter(machine: str) -> bytes:
         1,
         [one for request in _TERMINAL_INPUT for one in _if(_JEQ, request, _ERRNO | errno.EPERM)],
     )
+    program += _cores_stay(known)
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _cores_stay(known: _Machine) -> list[_Instruction]:
+    """Have RLIMIT_CORE stay as it is: with 1 no core is dumped, with 0 the machine's handler gets it (core(5)).
+
+    A program that sets it, to protect its secrets, is told that it did: it has what it wanted. Asking is allowed.
+    """
+    where = _ARG_AT + 8 * 2  # prlimit's new limit: no pointer means asking
+    return [
+        *_argument(known.setrlimit, 0, _if(_JEQ, _RLIMIT_CORE, _DONE)),
+        *_argument(
+            known.prlimit64,
+            1,
+            [
+                (_JEQ, 0, 5, _RLIMIT_CORE),
+                (_LOAD, 0, 0, where),
+                (_JEQ, 0, 2, 0),
+                (_LOAD, 0, 0, where + 4),
+                (_JEQ, 1, 0, 0),
+                (_RETURN, 0, 0, _DONE),
+            ],
+        ),
+    ]
 
 
 def _refused(known: _Machine) -> Iterator[int]:

@@ -50,6 +50,10 @@ def sandbox_findings(host: HostTools | HostProblems, lines: Lines) -> Iterator[F
         yield ok(
             f"{host.bwrap}: version {version} builds sandboxes here (user namespaces work)", "sandbox.backend"
         )
+        if host.seccomp:
+            yield ok("jobs' system calls are filtered (seccomp)", "sandbox.backend")
+        for lack in host.lacks:
+            yield warning(f"sandbox: {lack}", "sandbox.backend", lines)
 
 
 def check_cgroups(config: Config | None, lines: Lines) -> Iterator[Finding]:

@@ -107,8 +107,9 @@ def isolation(host: HostTools | None, cgroup_parent: Path | None) -> tuple[str, 
         limits = ("cgroup-v2", *(lack.tag for lack in lacks(cgroup_parent)))
     if host is None:
         return limits
-    sandbox = "sandbox-bubblewrap" if host.backend == "bwrap" else "sandbox-none"
-    return (sandbox, "seccomp", *limits) if host.seccomp else (sandbox, *limits)
+    if host.backend == "none":
+        return ("sandbox-none", *limits)
+    return ("sandbox-bubblewrap", "seccomp" if host.seccomp else "no-seccomp", *limits)
 
 
 class RunCgroups:
@@ -127,9 +128,10 @@ class RunCgroups:
     def look(self) -> Isolation:
         """Return what keeps a job apart that would start now, and what doesn't."""
         parent, absent = self._find()
+        sandbox = () if self._host is None else self._host.lacks
         if parent is None:
-            return Isolation(self.tags(None), () if absent is None else (absent,))
-        return Isolation(self.tags(parent), tuple(lack.meaning for lack in lacks(parent)))
+            return Isolation(self.tags(None), sandbox if absent is None else (*sandbox, absent))
+        return Isolation(self.tags(parent), (*sandbox, *(lack.meaning for lack in lacks(parent))))
 
     def tags(self, parent: Path | None) -> tuple[str, ...]:
         """Return what keeps a run apart whose cgroup is made in `parent`; None: that has none."""

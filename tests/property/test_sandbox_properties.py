@@ -28,8 +28,8 @@ def parse_setenv(options):
         ("--uid", "--gid", "--hostname", "--cap-drop", "--sync-fd", "--json-status-fd", "--block-fd"), 1
     )
     words |= dict.fromkeys(("--proc", "--dev", "--size", "--perms", "--tmpfs", "--remount-ro", "--chdir"), 1)
-    words |= dict.fromkeys(("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"), 0)
-    words |= dict.fromkeys(("--new-session", "--clearenv"), 0)
+    words |= dict.fromkeys(("--unshare-all", "--unshare-user", "--unshare-cgroup", "--die-with-parent"), 0)
+    words |= dict.fromkeys(("--new-session", "--clearenv", "--disable-userns"), 0)
     found = {}
     while options:
         option, *options = options

@@ -47,7 +47,7 @@ def test_the_chain_without_a_cgroup():
         *("/bin/choom", "-n", "500", "--", "/bin/nice", "-n", "10", "/bin/ionice", "-c", "2", "-n", "6"),
         *(
             "/bin/prlimit",
-            "--core=0",
+            "--core=1",
             "--nofile=4096",
             f"--fsize={23 << 20}",
             "--nproc=4136",
@@ -62,6 +62,13 @@ def test_the_chain_without_a_cgroup():
 def test_no_more_processes_are_asked_for_than_a_small_machine_can_grant():
     small = dataclasses.replace(HOST, processes_max=3000)
     assert "--nproc=3000" in assemble(SPEC, small, cgroup=None).argv
+
+
+def test_where_the_limit_on_cores_can_not_be_raised_jobs_still_start_and_it_is_said():
+    none = dataclasses.replace(HOST, cores_max=0, seccomp=b"filter")
+    assert "--core=0" in assemble(SPEC, none, cgroup=None).argv
+    assert [lack for lack in none.lacks if "LimitCORE=1" in lack]
+    assert dataclasses.replace(none, cores_max=None).lacks == ()
 
 
 def test_the_chain_enters_a_cgroup_first_and_leaves_counting_to_it():
@@ -106,6 +113,7 @@ def test_the_options_close_everything_and_open_what_is_named():
     for word in (
         "--unshare-all",
         "--unshare-user",
+        "--unshare-cgroup",
         "--disable-userns",
         "--die-with-parent",
         "--new-session",

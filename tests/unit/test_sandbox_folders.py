@@ -1,8 +1,13 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from fsm_miner.cli.check_host import sandbox_findings
+from fsm_miner.cli.finding import Level, Lines
+from fsm_miner.site.cgroups import RunCgroups, isolation
 from runners.host import HostProblems, parse_version, probe_host, system_folders
 from runners.measure import DEPTH_MAX, measure_written
 from runners.opening import open_fresh, open_log
@@ -119,6 +124,10 @@ def script(path: Path, text: str) -> None:
             "No permissions",
         ),
         ('[ "$1" = --version ] && echo bubblewrap 0.8.0 && exit; exit 1', "max_user_namespaces"),
+        (
+            'case "$*" in --version) echo bubblewrap 0.8.0;; *--seccomp*) exit 1;; esac',
+            "CONFIG_SECCOMP_FILTER",
+        ),
     ],
 )
 def test_an_unusable_bwrap_says_what_to_do(tmp_path, text, says):
@@ -132,3 +141,30 @@ def test_an_unusable_bwrap_says_what_to_do(tmp_path, text, says):
     chosen = probe_host("none", search_path=str(tmp_path))
     assert not isinstance(chosen, HostProblems)
     assert chosen.backend == "none"
+
+
+def test_a_machine_that_no_filter_is_known_for_says_so_in_each_place(tmp_path):
+    for name in ("sh", "choom", "nice", "ionice", "prlimit", "timeout", "env", "setpriv"):
+        script(tmp_path / name, "exit 0")
+    script(tmp_path / "bwrap", 'case "$*" in --version) echo bubblewrap 0.8.0;; *--seccomp*) exit 1;; esac')
+    host = probe_host(search_path=str(tmp_path), machine="riscv64")
+    assert not isinstance(host, HostProblems)
+    assert isolation(host, None) == ("sandbox-bubblewrap", "no-seccomp", "memory-watchdog")
+    assert "riscv64" in host.lacks[0]
+    cgroups = RunCgroups(host, lambda: (None, "there are none"))
+    assert cgroups.look().lacks == (*host.lacks, "there are none")
+    warned = [
+        one.message for one in sandbox_findings(host, Lines(Path("/c.yaml"))) if one.level is Level.WARNING
+    ]
+    assert warned == [f"sandbox: {host.lacks[0]}"]
+
+
+def test_where_user_namespaces_are_off_the_probe_says_what_to_allow():
+    """Asked by a process in a sandbox, which can make no further one."""
+    around = ["bwrap", "--unshare-user", "--disable-userns", "--dev-bind", "/", "/", "--"]
+    code = "from runners.host import probe_host; print(*probe_host().problems, sep='\\n')"
+    done = subprocess.run(
+        [*around, sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "cannot build a sandbox" in done.stdout, done.stderr
+    assert "user.max_user_namespaces" in done.stdout

@@ -117,11 +117,26 @@ def test_nobody_types_into_a_terminal(machine, ioctl):
     assert answer(machine, ioctl, [0, 0x5401]) == ALLOW
 
 
+@pytest.mark.parametrize(("machine", "setrlimit", "prlimit"), [("x86_64", 160, 302), ("aarch64", 164, 261)])
+def test_the_limit_on_cores_stays_and_may_be_asked_for(machine, setrlimit, prlimit):
+    core, files = 4, 7
+    assert answer(machine, setrlimit, [core, 0x7FFF_0000]) == ERRNO | 0
+    assert answer(machine, setrlimit, [files, 0x7FFF_0000]) == ALLOW
+    for new in (0x7FFF_0000, 1 << 32, 1):
+        assert answer(machine, prlimit, [0, core, new]) == ERRNO | 0
+        assert answer(machine, prlimit, [0, files, new]) == ALLOW
+    assert answer(machine, prlimit, [0, core, 0, 0x7FFF_0000]) == ALLOW
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 @given(number=st.integers(0, NEWEST_KNOWN), args=st.lists(st.integers(0, 2**64 - 1), max_size=6))
 def test_everything_has_an_answer_and_most_is_allowed(machine, number, args):
     found = answer(machine, number, args)
-    assert found in {ALLOW, *(ERRNO | code for code in (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT))}
+    assert found in {
+        ALLOW,
+        ERRNO,
+        *(ERRNO | code for code in (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT)),
+    }
 
 
 @pytest.mark.parametrize("machine", MACHINES)

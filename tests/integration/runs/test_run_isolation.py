@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -178,7 +179,7 @@ print(json.dumps({
     assert told(runs, code, limits=limits(open_files=100)) == {
         "nice": wanted,
         "oom": 500,
-        "core": [0, 0],
+        "core": [1, 1],
         "files": 100,
         "host": "job",
         "cwd": "/job/work",
@@ -367,3 +368,67 @@ def test_what_the_operator_adds_below_tmp_is_seen_and_read_only(runs, tmp_path):
     assert log.startswith("42\n")
     assert "Read-only" in log
     assert (shown / "fact").read_text() == "42\n"
+
+
+def test_nothing_tells_which_machine_this_is_or_where(runs):
+    code = """
+import json, os, time
+found = {}
+for name in ("/proc/cmdline", "/proc/sys/kernel/random/boot_id", "/proc/interrupts", "/etc/machine-id", "/etc/hostname",
+             "/etc/localtime", "/etc/timezone", "/etc/passwd", "/etc/os-release", "/sys"):
+    try:
+        found[name] = open(name).read() if not os.path.isdir(name) else "there"
+    except OSError as error:
+        found[name] = type(error).__name__
+for name in ("/proc/acpi", "/proc/asound", "/proc/scsi"):
+    found[name] = os.listdir(name) if os.path.isdir(name) else []
+print(json.dumps([found, time.tzname, os.uname().nodename, sorted(os.listdir("/etc"))]))
+"""
+    found, zone, name, etc = told(runs, code, env={"PATH": "/usr/bin:/bin"})
+    for path in ("/proc/acpi", "/proc/asound", "/proc/scsi"):
+        assert found.pop(path) == []
+    assert set(found.values()) <= {"FileNotFoundError", "PermissionError"}, found
+    assert (zone, name) == (["UTC", "UTC"], "job")
+    assert set(etc) <= {
+        *("ld.so.cache", "alternatives", "ssl", "fonts", "nsswitch.conf", "mime.types", "OpenCL", "vulkan")
+    }
+
+
+def test_nobody_outside_is_handed_its_memory_when_it_dies(runs):
+    """1, and nothing else: see core(5). A program that wants to be sure is told so, and other limits are its own."""
+    code = """
+import json, resource
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.prlimit(0, resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+print(json.dumps([resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE)]))
+"""
+    assert told(runs, code) == [[1, 1], [64, 64]]
+
+
+def test_no_signal_is_ignored_because_the_daemon_ignores_it(runs):
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        lines = told(
+            runs,
+            "import json; print(json.dumps(dict(l.split(':\\t') for l in open('/proc/1/status') if l[:3] == 'Sig')))",
+        )
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    # Above 31: what the C library keeps for itself.
+    assert int(lines["SigIgn"], 16) & 0x7FFF_FFFF == 0
+    assert int(lines["SigBlk"], 16) & (1 << (signal.SIGUSR1 - 1)) == 0
+
+
+def test_hardware_is_hidden_in_a_sys_that_a_card_needs(runs):
+    hidden = [path for path in runs.host.masked_folders if path.startswith("/sys/")]
+    assert "/sys/kernel" in hidden
+    code = f"""
+import json, os
+listings = [os.listdir(path) for path in {hidden!r}]
+print(json.dumps([listings, os.path.isdir("/sys/devices"), os.access("/sys/devices", os.W_OK)]))
+"""
+    listings, shown, writable = told(runs, code, binds=(Bind(Path("/sys"), "/sys"),))
+    assert listings == [[] for _ in hidden]
+    assert shown
+    assert not writable
