@@ -17,7 +17,7 @@ HEAD_BYTES_MAX = 16 * 1024
 """The most that a request line and its fields may have."""
 
 _BODY_BYTES_MAX = 1 << 40
-_LINE = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]{1,8192}) HTTP/1\.[01]")
+_LINE = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]{1,8192}) (HTTP/1\.[01])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
 _LENGTH = re.compile(rb"[0-9]{1,13}")
 # Between the client and us (RFC 9110, section 7.6.1), or said anew by us.
@@ -69,7 +69,7 @@ def parse_head(head: bytes) -> Ask | Refusal:
     method, target = found[1], found[2].decode("ascii")
     if method == b"CONNECT":
         return _connect(target)
-    return _absolute(method, target, fields)
+    return _absolute(method, target, found[3], fields)
 
 
 def _connect(target: str) -> Ask | Refusal:
@@ -79,7 +79,7 @@ def _connect(target: str) -> Ask | Refusal:
         return Refusal(400, "CONNECT wants host:port, such as example.org:443")
 
 
-def _absolute(method: bytes, target: str, fields: list[tuple[bytes, bytes]]) -> Ask | Refusal:
+def _absolute(method: bytes, target: str, version: bytes, fields: list[tuple[bytes, bytes]]) -> Ask | Refusal:
     try:
         parts = urlsplit(target)
     except ValueError:
@@ -104,7 +104,9 @@ def _absolute(method: bytes, target: str, fields: list[tuple[bytes, bytes]]) -> 
         word.strip().lower() for name, value in fields if name == b"connection" for word in value.split(b",")
     }
     path = (parts.path or "/") + (f"?{parts.query}" if "?" in target.partition("#")[0] else "")
-    lines = [method + b" " + path.encode("ascii") + b" HTTP/1.1", b"Host: " + parts.netloc.encode("ascii")]
+    # The answer is passed on as it comes, so it has to be one that the client's version can read.
+    first = b" ".join((method, path.encode("ascii"), version))
+    lines = [first, b"Host: " + parts.netloc.encode("ascii")]
     kept = _DROPPED | (named - {b"content-length"})
     lines += [name + b": " + value for name, value in fields if name not in kept]
     lines.append(b"Connection: close")

@@ -105,7 +105,7 @@ def test_a_plain_request_is_said_anew_and_ends_its_connection():
     assert ask.target == ("example.org", 8080)
     assert ask.body_bytes == 3
     assert ask.head == (
-        b"POST /a?b=c HTTP/1.1\r\nHost: Example.org:8080\r\n"
+        b"POST /a?b=c HTTP/1.0\r\nHost: Example.org:8080\r\n"
         b"content-length: 3\r\naccept: */*\r\nConnection: close\r\n\r\n"
     )
 
