@@ -135,9 +135,10 @@ RESOURCES = (
         "say('badness', attempt(open, '/proc/self/oom_score_adj', 'w'))\nimport resource\n"
         "for name in ('NOFILE', 'FSIZE', 'CORE'):\n    which = getattr(resource, 'RLIMIT_' + name)\n"
         "    soft, hard = resource.getrlimit(which)\n"
-        "    try: resource.setrlimit(which, (hard + 1, hard + 1)); say(name, 'ok')\n"
-        "    except (ValueError, OSError): say(name, 'refused')",
-        lines=("badness EROFS", "NOFILE refused", "FSIZE refused", "CORE refused"),
+        "    try: resource.setrlimit(which, (hard + 1, hard + 1))\n"
+        "    except (ValueError, OSError): pass\n"
+        "    say(name, hard >= 0, resource.getrlimit(which)[1] == hard)",
+        lines=("badness EROFS", "NOFILE True True", "FSIZE True True", "CORE True True"),
     ),
     attack(
         "watches",
