@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["NEWEST_KNOWN", "REFUSED", "SOCKET_FAMILIES", "machine_known", "seccomp_filter"]
+__all__ = ["IP_PROTOCOLS", "NEWEST_KNOWN", "REFUSED", "SOCKET_FAMILIES", "machine_known", "seccomp_filter"]
 
 # (x86-64, 64-bit ARM); None where an architecture has no such call.
 _Numbers = tuple[int | None, int | None]
@@ -107,12 +107,16 @@ REFUSED: MappingProxyType[str, MappingProxyType[str, _Numbers]] = MappingProxyTy
                 "set_mempolicy_home_node": (450, 450),
             }
         ),
+        "what the machine has only so many of, for all users together": MappingProxyType(
+            {"io_setup": (206, 0)}  # fs.aio-max-nr
+        ),
         "a long record of defects": MappingProxyType(
             {
                 "io_uring_setup": (425, 425),
                 "io_uring_enter": (426, 426),
                 "io_uring_register": (427, 427),
                 "userfaultfd": (323, 282),
+                "modify_ldt": (154, None),
                 "uselib": (134, None),
                 "sysfs": (139, None),
                 "_sysctl": (156, None),
@@ -130,10 +134,14 @@ NEWEST_KNOWN = 467
 
 # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: all within the job's own network, which has nothing but a loopback.
 SOCKET_FAMILIES = (1, 2, 10, 16)
+# Of IP: any, ICMP, TCP, UDP, ICMPv6. The others (SCTP, DCCP, MPTCP, SMC) are modules that asking for them would load.
+IP_PROTOCOLS = (0, 1, 6, 17, 58)
 
 _CLONE_NEW = 0x7E02_0080  # user, pid, net, ipc, uts, cgroup, mount and time namespaces
 _PERSONALITIES = (0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)  # plain, and asking which
-_TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's terminal
+# TIOCSTI, TIOCLINUX: typing into somebody's terminal; TIOCSETD: loading a line discipline.
+_TERMINAL = (0x5412, 0x541C, 0x5423)
+_UNIX, _NETLINK = 1, 16
 _RLIMIT_CORE = 4
 
 
@@ -144,6 +152,7 @@ class _Machine:
     clone: int
     clone3: int
     socket: int
+    socketpair: int
     personality: int
     ioctl: int
     setrlimit: int
@@ -157,6 +166,7 @@ _MACHINES = {
         clone=56,
         clone3=435,
         socket=41,
+        socketpair=53,
         personality=135,
         ioctl=16,
         setrlimit=160,
@@ -168,6 +178,7 @@ _MACHINES = {
         clone=220,
         clone3=435,
         socket=198,
+        socketpair=199,
         personality=92,
         ioctl=29,
         setrlimit=164,
@@ -209,12 +220,13 @@ def seccomp_filter(machine: str) -> bytes:
     for number in _refused(known):
         program += _if(_JEQ, number, _ERRNO | errno.EPERM)
     program += _argument(known.clone, 0, [*_if(_JSET, _CLONE_NEW, _ERRNO | errno.EPERM)])
-    program += _argument(known.socket, 0, _only(SOCKET_FAMILIES, _ERRNO | errno.EAFNOSUPPORT))
+    program += _argument(known.socket, 0, _families())
+    program += _argument(known.socketpair, 0, _only((_UNIX,), _ERRNO | errno.EAFNOSUPPORT))
     program += _argument(known.personality, 0, _only(_PERSONALITIES, _ERRNO | errno.EPERM))
     program += _argument(
         known.ioctl,
         1,
-        [one for request in _TERMINAL_INPUT for one in _if(_JEQ, request, _ERRNO | errno.EPERM)],
+        [one for request in _TERMINAL for one in _if(_JEQ, request, _ERRNO | errno.EPERM)],
     )
     program += _cores_stay(known)
     program.append((_RETURN, 0, 0, _ALLOW))
@@ -241,6 +253,17 @@ def _cores_stay(known: _Machine) -> list[_Instruction]:
                 (_RETURN, 0, 0, _DONE),
             ],
         ),
+    ]
+
+
+def _families() -> list[_Instruction]:
+    """Refuse other families, and of IP other protocols; for after the family was loaded."""
+    protocols = [(_LOAD, 0, 0, _ARG_AT + 8 * 2), *_only(IP_PROTOCOLS, _ERRNO | errno.EPROTONOSUPPORT)]
+    return [
+        *_only(SOCKET_FAMILIES, _ERRNO | errno.EAFNOSUPPORT),
+        (_JEQ, len(protocols) + 1, 0, _UNIX),
+        (_JEQ, len(protocols), 0, _NETLINK),
+        *protocols,
     ]
 
 

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.seccomp import NEWEST_KNOWN, REFUSED, SOCKET_FAMILIES, machine_known, seccomp_filter
+from runners.seccomp import (
+    IP_PROTOCOLS,
+    NEWEST_KNOWN,
+    REFUSED,
+    SOCKET_FAMILIES,
+    machine_known,
+    seccomp_filter,
+)
 
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -110,10 +117,32 @@ def test_only_listed_families_of_sockets(machine, socket, family):
     assert answer(machine, socket, [family | 1 << 40]) == answer(machine, socket, [family])
 
 
+@pytest.mark.parametrize(("machine", "socket"), [("x86_64", 41), ("aarch64", 198)])
+@given(
+    protocol=st.one_of(st.sampled_from([*IP_PROTOCOLS, 33, 132, 136, 256, 262]), st.integers(0, 2**32 - 1))
+)
+def test_only_listed_protocols_of_ip(machine, socket, protocol):
+    unsupported = ERRNO | errno.EPROTONOSUPPORT
+    for family in (2, 10):
+        assert answer(machine, socket, [family, 1, protocol]) == (
+            ALLOW if protocol in IP_PROTOCOLS else unsupported
+        )
+    for family in (1, 16):
+        assert answer(machine, socket, [family, 3, protocol]) == ALLOW
+
+
+@pytest.mark.parametrize(("machine", "socketpair"), [("x86_64", 53), ("aarch64", 199)])
+def test_only_pairs_of_unix_sockets(machine, socketpair):
+    assert answer(machine, socketpair, [1]) == ALLOW
+    for family in (2, 30, 38, 40, 43):
+        assert answer(machine, socketpair, [family]) == ERRNO | errno.EAFNOSUPPORT
+
+
 @pytest.mark.parametrize(("machine", "ioctl"), [("x86_64", 16), ("aarch64", 29)])
 def test_nobody_types_into_a_terminal(machine, ioctl):
     assert answer(machine, ioctl, [0, 0x5412]) == ERRNO | errno.EPERM
     assert answer(machine, ioctl, [0, 0x541C]) == ERRNO | errno.EPERM
+    assert answer(machine, ioctl, [0, 0x5423]) == ERRNO | errno.EPERM
     assert answer(machine, ioctl, [0, 0x5401]) == ALLOW
 
 
