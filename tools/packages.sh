@@ -46,6 +46,7 @@ if [ "${1:-}" = --tests ]; then
 	need mkfs.ext4 e2fsprogs
 	need losetup mount
 	need linux.uml user-mode-linux
+	need qemu-system-x86_64 qemu-system-x86
 	need mmdebstrap mmdebstrap
 	need lintian lintian
 	# What systemd/install.sh would install otherwise, where it is tried.
