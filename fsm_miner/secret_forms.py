@@ -65,7 +65,9 @@ def _other_encodings(value: str) -> set[bytes]:
     forms = {
         text.encode(name, "surrogatepass") for text in texts for name in ("utf-8", "utf-16-le", "utf-16-be")
     }
-    return forms | {text.encode("latin-1") for text in texts if max(text, default="") <= "\xff"}
+    # A single byte of Latin-1 is a part of other characters in UTF-8.
+    old = {text for text in texts if len(text) >= _STRIPPED_MIN and max(text) <= "\xff"}
+    return forms | {text.encode("latin-1") for text in old}
 
 
 def _parts(value: str) -> set[str]:
