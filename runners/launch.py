@@ -157,20 +157,35 @@ def _handed(assembly: Assembly) -> Iterator[tuple[int, bytes]]:
 
 @contextmanager
 def _pipe_of(content: bytes) -> Generator[int]:
-    """Yield the reading end of a pipe that holds `content`: gone once read, and never swapped to a disk."""
+    """Yield the reading end of a pipe that holds `content`: gone once read, and never swapped to a disk.
+
+    How much may be in pipes is counted by user (pipe(7), pipe-user-pages-soft), and jobs' own pipes count. Where they
+    have left too little, it is a file in memory, gone once it is closed.
+    """
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        try:
-            if len(content) > fcntl.fcntl(write_fd, fcntl.F_GETPIPE_SZ):
-                fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, len(content))
-            if content and os.write(write_fd, content) != len(content):
-                raise OSError("the sandbox's options do not fit into a pipe: less environment")
-        finally:
-            os.close(write_fd)
+        fits = _written(write_fd, content)
+        os.close(write_fd)
+        if not fits:
+            os.close(read_fd)
+            read_fd = os.memfd_create("options", os.MFD_CLOEXEC)
+            if os.write(read_fd, content) != len(content):
+                raise OSError("the sandbox's options do not fit into memory")
+            os.lseek(read_fd, 0, os.SEEK_SET)
         os.set_blocking(read_fd, True)
         yield read_fd
     finally:
         os.close(read_fd)
+
+
+def _written(pipe: int, content: bytes) -> bool:
+    """Write all of `content` into a pipe that is empty, or tell that it does not fit."""
+    try:
+        if len(content) > fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, len(content))
+        return not content or os.write(pipe, content) == len(content)
+    except (PermissionError, BlockingIOError):
+        return False
 
 
 def _inheritable() -> Iterator[int]:

@@ -3,10 +3,14 @@
 # ruff: noqa: ASYNC110  (a test's event loop has nothing else to do; other processes set no Event)
 
 import asyncio
+import os
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
+import runners
 from runners.host import HostProblems, HostTools, probe_host
 from runners.launch import Launched, launch
 from runners.run import Limits, RunPaths, RunSpec
@@ -88,6 +92,34 @@ class Runs:
 def limits_of(**changes) -> Limits:
     fields = {"time_s": 60, "grace_s": 1, "memory_mb": 512, "output_mb": 50, "log_mb": 5, **changes}
     return Limits(**fields)
+
+
+@pytest.fixture
+def as_nobody(host):
+    """Run Python code as an unprivileged user; give it a folder that is its own, as an argument and afterwards."""
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path: pytest closes the folders above it for others
+        folder = Path(name)
+        folder.chmod(0o755)
+        source, home = folder / "runners", folder / "home"
+        source.mkdir()
+        home.mkdir()
+        for path in Path(runners.__file__).parent.glob("*.py"):
+            (source / path.name).write_bytes(path.read_bytes())
+        os.chown(home, 65534, 65534)
+        user = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+        def run(code: str) -> tuple[subprocess.CompletedProcess[bytes], Path]:
+            done = subprocess.run(
+                [*user, "/usr/bin/python3", "-c", code, str(home)],
+                cwd=folder,
+                capture_output=True,
+                timeout=60,
+                check=False,
+                env={"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+            )
+            return done, home
+
+        yield run
 
 
 @pytest.fixture

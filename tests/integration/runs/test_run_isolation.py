@@ -6,13 +6,10 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
 
-import runners
 from runners.host import probe_host
 from runners.launch import launch
 from runners.lock import LockState, look
@@ -286,19 +283,9 @@ def test_a_bind_is_read_only_unless_it_says_otherwise(runs, tmp_path):
     assert (tmp_path / "asset").read_text() == "model"
 
 
-@pytest.fixture
-def public_folder():
-    # Not tmp_path: pytest closes the folders above it for others.
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="already an unprivileged user: every other test here shows it")
-def test_everything_works_for_an_unprivileged_user(host, public_folder):
+def test_everything_works_for_an_unprivileged_user(as_nobody):
     # The same checks once more, as nobody: start, limits, stop by another process, memory measured.
-    folder = public_folder
     script = """
 import asyncio, sys
 from pathlib import Path
@@ -326,30 +313,7 @@ async def main():
     print((await stop(started.files, 20)).name, await wait_end(started.files, child=started.pid))
 asyncio.run(main())
 """
-    source = folder / "runners"
-    source.mkdir()
-    for path in Path(runners.__file__).parent.glob("*.py"):
-        (source / path.name).write_bytes(path.read_bytes())
-    home = folder / "home"
-    home.mkdir()
-    os.chown(home, 65534, 65534)
-    done = subprocess.run(
-        [
-            "/usr/bin/setpriv",
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "/usr/bin/python3",
-            "-c",
-            script,
-            str(home),
-        ],
-        cwd=folder,
-        capture_output=True,
-        timeout=60,
-        check=False,
-        env={"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    done, home = as_nobody(script)
     assert done.stdout == b"TERMINATED Ended(exit_code=7)\n", done.stderr
     assert (home / "work/uid").stat().st_uid == 65534
     assert (home / "work/uid").read_text() == "1000\n"
