@@ -6,8 +6,10 @@ redirect, or a number in disguise (`http://2130706433/`) gains nothing.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -96,12 +98,41 @@ def _innermost(ip: IpAddress) -> IpAddress:
 async def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of `host`, best first, as the system's resolver orders them.
 
+    The resolver can't be interrupted, and takes half a minute for a name whose servers are silent. So each lookup has
+    a thread that nobody waits for: it keeps none of the loop's from other work, and the daemon from no end.
+
     Raises:
-        OSError: the name does not resolve.
+        OSError: the name does not resolve, or no thread can be had.
+        ValueError: it can't be a name.
 
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(sockaddr[0]) for *_, sockaddr in found]
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def tell(found: list[str], problem: Exception | None) -> None:
+        if answer.done():  # given up meanwhile
+            return
+        if problem is None:
+            answer.set_result(found)
+        else:
+            answer.set_exception(problem)
+
+    def look_up() -> None:
+        found: list[str] = []
+        problem: Exception | None = None
+        try:
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = [str(sockaddr[0]) for *_, sockaddr in infos]
+        except (OSError, ValueError) as error:  # a UnicodeError is one of the latter
+            problem = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, found, problem)
+
+    try:
+        threading.Thread(target=look_up, name="resolve", daemon=True).start()
+    except RuntimeError as error:
+        raise OSError(f"no thread for looking up {host}: {error}") from error
+    return await answer
 
 
 async def addresses_of(host: str, port: int, policy: AddressPolicy, resolver: Resolver) -> list[str]:

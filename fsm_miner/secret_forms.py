@@ -51,7 +51,7 @@ def hex_forms(value: str) -> set[bytes]:
 
 def dumped_forms(value: str) -> set[bytes]:
     """Return the bytes that a dump shows of the secret and its parts."""
-    return {raw for raw in _raw(value) if len(raw) >= _DUMPED_MIN}
+    return {raw for raw in map(_utf8, _parts(value)) if len(raw) >= _DUMPED_MIN}
 
 
 def _raw(value: str) -> set[bytes]:

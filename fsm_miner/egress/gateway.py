@@ -27,8 +27,8 @@ _LOOKUPS_MAX = 2
 class Names:
     """A resolver for all jobs: a few lookups at a time, and one for each name.
 
-    The system's resolver can't be interrupted, and its threads are also the coordinator's client's. So a lookup holds
-    its place until it has really ended, however early those who waited for it have gone.
+    The system's resolver can't be interrupted, and each lookup is a thread. So one holds its place until it has really
+    ended, however early those who waited for it have gone.
     """
 
     def __init__(self, resolver: Resolver) -> None:
