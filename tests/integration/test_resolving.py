@@ -38,9 +38,9 @@ def test_names_and_addresses():
     assert asyncio.run(resolve("127.0.0.1", 80)) == ["127.0.0.1"]
 
 
-@pytest.mark.parametrize(("name", "problem"), [("\0", ValueError), ("a" * 300, (UnicodeError, OSError))])
-def test_what_is_no_name(name, problem):
-    with pytest.raises(problem):
+@pytest.mark.parametrize("name", ["\0", "a" * 300])
+def test_what_is_no_name(name):
+    with pytest.raises((OSError, ValueError)):
         asyncio.run(resolve(name, 80))
 
 
