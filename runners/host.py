@@ -95,7 +95,8 @@ class HostTools:
     `base_nice` is this process's own niceness, `base_oom` its oom_score_adj: the chain adds only what is missing.
     `processes_max` is this user's hard limit on processes, None if there is none; nobody but root can set a higher
     one; `cores_max` is that on core files, in bytes. `seccomp` is the filter on jobs' system calls; empty without a
-    sandbox, and where none is known for `machine` (`runners.seccomp`).
+    sandbox, and where none is known for `machine` (`runners.seccomp`); `seccomp_uncounted` is that of runs without a
+    cgroup.
     """
 
     sh: str
@@ -118,6 +119,7 @@ class HostTools:
     cores_max: int | None = None
     machine: str = ""
     seccomp: bytes = field(default=b"", repr=False)
+    seccomp_uncounted: bytes = field(default=b"", repr=False)
 
     @property
     def backend(self) -> Backend:
@@ -253,7 +255,15 @@ def _with_bwrap(host: HostTools, search_path: str, machine: str) -> HostTools | 
                 ),
             )
         )
-    return replace(host, bwrap=bwrap, bwrap_version=version, machine=machine, seccomp=seccomp)
+    uncounted = seccomp_filter(machine, counted=False) if seccomp else b""
+    return replace(
+        host,
+        bwrap=bwrap,
+        bwrap_version=version,
+        machine=machine,
+        seccomp=seccomp,
+        seccomp_uncounted=uncounted,
+    )
 
 
 def _hard_limit(which: int) -> int | None:

@@ -23,18 +23,20 @@ _OWNER_LOOKS = 0o500
 class Written:
     """`size` in bytes: of each file its length or its blocks, whichever is more; `allocated` in bytes: its blocks.
 
-    `excess`: what was too much.
+    `in_memory`: bytes in files that lie on no disk and have no name (memfd_create(2)). `excess`: what was too much.
     """
 
     size: int
     allocated: int
     entries: int
     excess: str | None = None
+    in_memory: int = 0
 
 
 @dataclass(slots=True)
 class _Walk:
     entries_max: int
+    in_memory: int = 0
     size: int = 0
     allocated: int = 0
     entries: int = 0
@@ -68,7 +70,7 @@ class _Walk:
         finally:
             os.close(below)
 
-    def open_files(self, pid: int, devices: set[int]) -> None:
+    def open_files(self, pid: int, devices: set[int], memory: int) -> None:
         """Add what a process holds open and no folder names any more."""
         try:
             with os.scandir(f"/proc/{pid}/fd") as found:
@@ -78,17 +80,29 @@ class _Walk:
                         self.excess = f"more than {self.entries_max} files"
                         return
                     about = _opened(entry)
-                    if about is not None and about.st_nlink == 0 and about.st_dev in devices:
+                    if about is None or about.st_nlink != 0:
+                        continue
+                    if about.st_dev == memory:
+                        self.memory(about)
+                    elif about.st_dev in devices:
                         self.file(about)
         except OSError:
             return  # the process has ended, or is another user's: a sandbox that is being built
 
+    def memory(self, about: os.stat_result) -> None:
+        if not self.seen(about):
+            self.in_memory += about.st_blocks * 512
+
+    def seen(self, about: os.stat_result) -> bool:
+        name = (about.st_dev, about.st_ino)
+        if name in self.linked:
+            return True
+        self.linked.add(name)
+        return False
+
     def file(self, about: os.stat_result) -> None:
-        if about.st_nlink != 1:
-            name = (about.st_dev, about.st_ino)
-            if name in self.linked:
-                return
-            self.linked.add(name)
+        if about.st_nlink != 1 and self.seen(about):
+            return
         self.size += max(about.st_size, about.st_blocks * 512)
         self.allocated += about.st_blocks * 512
 
@@ -120,11 +134,21 @@ def measure_written(
     for path in files:
         with suppress(FileNotFoundError):
             walk.file(path.stat(follow_symlinks=False))
+    memory = _memory_device()
     for pid in processes:
         if walk.excess is not None:
             break
-        walk.open_files(pid, devices)
-    return Written(walk.size, walk.allocated, walk.entries, walk.excess)
+        walk.open_files(pid, devices, memory)
+    return Written(walk.size, walk.allocated, walk.entries, walk.excess, walk.in_memory)
+
+
+def _memory_device() -> int:
+    """Return the device of files in memory that have no name: the kernel's own tmpfs, one for all."""
+    fd = os.memfd_create("here", os.MFD_CLOEXEC)
+    try:
+        return os.fstat(fd).st_dev
+    finally:
+        os.close(fd)
 
 
 def _open_folder(name: str | Path, parent: int | None) -> int:

@@ -99,9 +99,15 @@ def assemble(spec: RunSpec, host: HostTools, *, cgroup: Path | None) -> Assembly
     return Assembly(
         argv=(*before, *_unlocked(spec, host), host.bwrap, "--args", str(OPTIONS_FD), "--", *spec.argv),
         options=text,
-        seccomp=host.seccomp,
+        seccomp=_filter(host, cgroup),
         files=tuple(value.encode() for value in spec.secret_files.values()),
     )
+
+
+def _filter(host: HostTools, cgroup: Path | None) -> bytes:
+    if not host.seccomp or cgroup is not None:
+        return host.seccomp
+    return host.seccomp_uncounted or host.seccomp
 
 
 def _check(spec: RunSpec) -> None:

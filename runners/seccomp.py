@@ -5,137 +5,17 @@ the calls that act on the machine instead of on the process, and those with the 
 A call that is newer than this table is answered as on an older kernel (ENOSYS), so that nothing becomes allowed by
 an upgrade of the kernel. Programs of another architecture (32-bit, x32) are not run: their numbers mean other calls.
 
-Pure: bytes from tables. The numbers are those of the kernel's headers (asm/unistd_64.h, asm-generic/unistd.h).
+Pure: bytes from tables.
 """
 
 import errno
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
 
-__all__ = ["IP_PROTOCOLS", "NEWEST_KNOWN", "REFUSED", "SOCKET_FAMILIES", "machine_known", "seccomp_filter"]
+from runners.seccomp_calls import IP_PROTOCOLS, NEWEST_KNOWN, REFUSED, SOCKET_FAMILIES
 
-# (x86-64, 64-bit ARM); None where an architecture has no such call.
-_Numbers = tuple[int | None, int | None]
-
-REFUSED: MappingProxyType[str, MappingProxyType[str, _Numbers]] = MappingProxyType(
-    {
-        "keys of the kernel, which know no namespace": MappingProxyType(
-            {"add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219)}
-        ),
-        "looking into other processes": MappingProxyType(
-            {
-                "ptrace": (101, 117),
-                "process_vm_readv": (310, 270),
-                "process_vm_writev": (311, 271),
-                "process_madvise": (440, 440),
-                "kcmp": (312, 272),
-                "pidfd_getfd": (438, 438),
-                "perf_event_open": (298, 241),
-            }
-        ),
-        "code in the kernel": MappingProxyType(
-            {
-                "bpf": (321, 280),
-                "create_module": (174, None),
-                "init_module": (175, 105),
-                "finit_module": (313, 273),
-                "delete_module": (176, 106),
-                "get_kernel_syms": (177, None),
-                "query_module": (178, None),
-                "kexec_load": (246, 104),
-                "kexec_file_load": (320, 294),
-            }
-        ),
-        "namespaces and mounts": MappingProxyType(
-            {
-                "mount": (165, 40),
-                "umount2": (166, 39),
-                "pivot_root": (155, 41),
-                "chroot": (161, 51),
-                "open_tree": (428, 428),
-                "move_mount": (429, 429),
-                "fsopen": (430, 430),
-                "fsconfig": (431, 431),
-                "fsmount": (432, 432),
-                "fspick": (433, 433),
-                "mount_setattr": (442, 442),
-                "statmount": (457, 457),
-                "listmount": (458, 458),
-                "open_tree_attr": (467, 467),
-                "unshare": (272, 97),
-                "setns": (308, 268),
-            }
-        ),
-        "the machine as a whole": MappingProxyType(
-            {
-                "reboot": (169, 142),
-                "syslog": (103, 116),
-                "acct": (163, 89),
-                "swapon": (167, 224),
-                "swapoff": (168, 225),
-                "quotactl": (179, 60),
-                "quotactl_fd": (443, 443),
-                "settimeofday": (164, 170),
-                "clock_settime": (227, 112),
-                "sethostname": (170, 161),
-                "setdomainname": (171, 162),
-                "vhangup": (153, 58),
-                "iopl": (172, None),
-                "ioperm": (173, None),
-                "lsm_get_self_attr": (459, 459),
-                "lsm_set_self_attr": (460, 460),
-                "lsm_list_modules": (461, 461),
-            }
-        ),
-        "files past their paths": MappingProxyType(
-            {
-                "name_to_handle_at": (303, 264),
-                "open_by_handle_at": (304, 265),
-                "fanotify_init": (300, 262),
-                "fanotify_mark": (301, 263),
-            }
-        ),
-        "memory of the machine's nodes": MappingProxyType(
-            {
-                "get_mempolicy": (239, 236),
-                "set_mempolicy": (238, 237),
-                "mbind": (237, 235),
-                "migrate_pages": (256, 238),
-                "move_pages": (279, 239),
-                "set_mempolicy_home_node": (450, 450),
-            }
-        ),
-        "what the machine has only so many of, for all users together": MappingProxyType(
-            {"io_setup": (206, 0)}  # fs.aio-max-nr
-        ),
-        "a long record of defects": MappingProxyType(
-            {
-                "io_uring_setup": (425, 425),
-                "io_uring_enter": (426, 426),
-                "io_uring_register": (427, 427),
-                "userfaultfd": (323, 282),
-                "modify_ldt": (154, None),
-                "uselib": (134, None),
-                "sysfs": (139, None),
-                "_sysctl": (156, None),
-                "ustat": (136, None),
-                "lookup_dcookie": (212, 18),
-                "nfsservctl": (180, 42),
-            }
-        ),
-    }
-)
-"""By class and name: answered with EPERM."""
-
-NEWEST_KNOWN = 467
-"""The highest number that was judged here (Linux 6.15); what is above is ENOSYS."""
-
-# AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: all within the job's own network, which has nothing but a loopback.
-SOCKET_FAMILIES = (1, 2, 10, 16)
-# Of IP: any, ICMP, TCP, UDP, ICMPv6. The others (SCTP, DCCP, MPTCP, SMC) are modules that asking for them would load.
-IP_PROTOCOLS = (0, 1, 6, 17, 58)
+__all__ = ["machine_known", "seccomp_filter"]
 
 _CLONE_NEW = 0x7E02_0080  # user, pid, net, ipc, uts, cgroup, mount and time namespaces
 _PERSONALITIES = (0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)  # plain, and asking which
@@ -157,6 +37,7 @@ class _Machine:
     ioctl: int
     setrlimit: int
     prlimit64: int
+    shmget: int
 
 
 _MACHINES = {
@@ -171,6 +52,7 @@ _MACHINES = {
         ioctl=16,
         setrlimit=160,
         prlimit64=302,
+        shmget=29,
     ),
     "aarch64": _Machine(
         0xC000_00B7,
@@ -183,6 +65,7 @@ _MACHINES = {
         ioctl=29,
         setrlimit=164,
         prlimit64=261,
+        shmget=194,
     ),
 }
 
@@ -200,8 +83,11 @@ def machine_known(machine: str) -> bool:
     return machine in _MACHINES
 
 
-def seccomp_filter(machine: str) -> bytes:
+def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
     """Return the filter for `machine` as an array of `struct sock_filter`.
+
+    `counted`: a cgroup counts the run's memory. Where none does, System V's shared memory, which is in no process when
+    it likes and in no folder, is not there, as on a kernel without it (ENOSYS).
 
     Raises:
         KeyError: there is none for this machine; see `machine_known`.
@@ -217,6 +103,8 @@ def seccomp_filter(machine: str) -> bytes:
         # Its flags are in memory, out of a filter's sight: the C library falls back on clone.
         *_if(_JEQ, known.clone3, _ERRNO | errno.ENOSYS),
     ]
+    if not counted:
+        program += _if(_JEQ, known.shmget, _ERRNO | errno.ENOSYS)
     for number in _refused(known):
         program += _if(_JEQ, number, _ERRNO | errno.EPERM)
     program += _argument(known.clone, 0, [*_if(_JSET, _CLONE_NEW, _ERRNO | errno.EPERM)])

@@ -212,6 +212,9 @@ def _written(
     meter.note_written(written.size)
     if written.excess is not None:
         return Breach(BreachKind.OUTPUT, f"wrote {written.excess}")
+    if files.cgroup is None and written.in_memory > limits.memory_mb * _MIB:
+        meter.note(None, written.in_memory)
+        return Breach(BreachKind.MEMORY, _over_memory(limits))
     if written.size > limits.output_mb * _MIB:
         return Breach(
             BreachKind.OUTPUT, f"wrote {written.size / _MIB:.1f} MiB, more than {limits.output_mb} MiB"

@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.seccomp import (
-    IP_PROTOCOLS,
-    NEWEST_KNOWN,
-    REFUSED,
-    SOCKET_FAMILIES,
-    machine_known,
-    seccomp_filter,
-)
+from runners.seccomp import machine_known, seccomp_filter
+from runners.seccomp_calls import IP_PROTOCOLS, NEWEST_KNOWN, REFUSED, SOCKET_FAMILIES
 
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -29,9 +23,9 @@ HEADERS = {
 CALLS = {name: numbers for calls in REFUSED.values() for name, numbers in calls.items()}
 
 
-def answer(machine, number, args=(), arch=None):
+def answer(machine, number, args=(), arch=None, **kind):
     """Run the machine's filter as the kernel does (bpf(4), the few instructions it uses)."""
-    program = list(struct.iter_unpack("=HBBI", seccomp_filter(machine)))
+    program = list(struct.iter_unpack("=HBBI", seccomp_filter(machine, **kind)))
     args = [*args, *[0] * (6 - len(args))]
     data = struct.pack("=IIQ6Q", number, AUDIT[machine] if arch is None else arch, 0, *args)
     position, accumulator = 0, 0
@@ -136,6 +130,12 @@ def test_only_pairs_of_unix_sockets(machine, socketpair):
     assert answer(machine, socketpair, [1]) == ALLOW
     for family in (2, 30, 38, 40, 43):
         assert answer(machine, socketpair, [family]) == ERRNO | errno.EAFNOSUPPORT
+
+
+@pytest.mark.parametrize(("machine", "shmget"), [("x86_64", 29), ("aarch64", 194)])
+def test_memory_that_nobody_counts_is_not_to_be_had(machine, shmget):
+    assert answer(machine, shmget) == ALLOW
+    assert answer(machine, shmget, counted=False) == ERRNO | errno.ENOSYS
 
 
 @pytest.mark.parametrize(("machine", "ioctl"), [("x86_64", 16), ("aarch64", 29)])

@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from runners.seccomp import REFUSED, machine_known
+from runners.seccomp import machine_known
+from runners.seccomp_calls import REFUSED
 
 CALLS = {name: numbers for calls in REFUSED.values() for name, numbers in calls.items()}
 COLUMN = {"x86_64": 0, "aarch64": 1}.get(os.uname().machine)

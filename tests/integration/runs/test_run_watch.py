@@ -1,6 +1,7 @@
 # ruff: noqa: ASYNC110  (a test's event loop has nothing else to do; other processes set no Event)
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -64,6 +65,26 @@ def test_memory(runs, limits, code):
     assert breach is not None
     assert breach.kind is BreachKind.MEMORY
     assert usage.max_rss_mb > 80
+
+
+def test_memory_in_files_that_no_process_maps(runs, limits):
+    code = """
+import ctypes, os, time
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.shmget(0, 1 << 20, 0o1600), ctypes.get_errno(), flush=True)
+held = [os.memfd_create("held") for _ in range(3)]
+for fd in held:
+    os.write(fd, bytes(30 << 20))
+os.fork()
+time.sleep(60)
+"""
+    spec = runs.python(code, limits=limits(memory_mb=80))
+    breach, usage = breach_of(runs, spec)
+    assert breach is not None
+    assert breach.kind is BreachKind.MEMORY
+    assert 90 <= usage.max_rss_mb < 180  # what two processes share counts once
+    if runs.host.seccomp:
+        assert spec.paths.log.read_text() == f"-1 {errno.ENOSYS}\n"
 
 
 def test_mapped_files_and_shared_pages_are_not_memory_used_up(runs, limits):
