@@ -21,7 +21,7 @@ __all__ = ["Gateway", "Names"]
 
 _SAVE_EVERY_S = 1.0
 _REFUSALS_LOGGED_MAX = 10
-_LOOKUPS_MAX = 2
+_LOOKUPS_MAX = 8
 
 
 class Names:
