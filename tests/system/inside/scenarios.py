@@ -7,9 +7,10 @@ from events import daemon_reload, kill_9, reboot, rebooted, restart, stop_jobs_u
 from limits import limits_in_force, memory_over, processes_over, python_task
 from packages import configure, install, purge, remove, security_figures
 from runbook import runbook, without_a_token
-from world import World
+from world import World, vital
 
 
+@vital
 def a_job(world: World) -> dict[str, Any]:
     """A job goes through, and leaves no cgroup."""
     job_id = world.submit("echo hello > output.txt")
