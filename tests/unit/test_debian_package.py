@@ -54,7 +54,14 @@ def test_libraries_that_differ_between_the_pythons_are_refused(deb, tmp_path):
 
 
 def test_what_nobody_uses_is_left_out(deb, tmp_path):
-    for name in ("pip/x.py", "pip-1.dist-info/METADATA", "tzdata/y", "example.py", "pipes.py", "rich/example.py"):
+    for name in (
+        "pip/x.py",
+        "pip-1.dist-info/METADATA",
+        "tzdata/y",
+        "example.py",
+        "pipes.py",
+        "rich/example.py",
+    ):
         (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "from" / name).write_text("")
     deb._merge(tmp_path / "from", tmp_path / "to")
