@@ -237,6 +237,8 @@ def _with_bwrap(host: HostTools, search_path: str, machine: str) -> HostTools | 
         "--die-with-parent",
     ]
     tried += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    for path in host.masked:
+        tried += ["--ro-bind", "/dev/null", path]
     tried += ["--seccomp", "0"] if seccomp else []
     code, output = _run([*tried, "--", "/bin/true"], seccomp)
     if code != 0 and seccomp and _run([*tried[:-2], "--", "/bin/true"])[0] == 0:
