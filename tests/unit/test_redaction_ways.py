@@ -120,17 +120,17 @@ DUMPS = {"xxd": xxd, "xxd -c 8": lambda data: xxd(data, 8), "hexdump -C": hexdum
 SECRETS = [WORDS, TOKEN, KEY]
 
 
-@pytest.mark.parametrize("before", [0, 21])
+@pytest.mark.parametrize("before", [0, 421])
 @pytest.mark.parametrize("way", DUMPS)
 def test_it_is_found_in_a_dump_wherever_the_file_is_cut(way, before):
     for secret in SECRETS:
-        data = b"u" * before + secret.encode() + b"v" * 40
+        data = b"u" * before + secret.encode() + b"v" * 400
         printed = "".join(DUMPS[way](data)).encode()
         known = Redactor([Secret(secret)])
         whole = cleaned(known, b"one line\n" + printed + b"another\n")
         assert re.fullmatch(rb"one line\n(.*\n)*\[redacted\]\n(.*\n)*another\n", whole), whole
         assert no_piece_of(secret, whole)
-        for size in (7, 80, 81):
+        for size in (79, 80, 81, 83):
             assert cleaned(known, b"one line\n" + printed + b"another\n", size) == whole
 
 
@@ -193,3 +193,8 @@ def test_a_dump_is_read_back(data, way):
     found = list(dumps(("no dump\n" + "".join(way(data)) + "nor this\n").encode()))
     assert b"".join(view.bytes for view in found) == data
     assert len(found) == (1 if data else 0)
+
+
+def test_dumps_with_a_line_between_are_two():
+    found = dumps(b"00000000: 6162  ab\nno dump\n00000002: 6364  cd\n")
+    assert [(view.bytes, view.span(0, 2)) for view in found] == [(b"ab", (0, 18)), (b"cd", (27, 45))]
