@@ -36,8 +36,8 @@ class _Forms:
 
     @property
     def longest(self) -> int:
-        # Tools put at most one blank between two bytes in hex, or `", 0x"`, and an indent; a dump has eight
-        # characters for a byte, and lines of other bytes before and after.
+        # Tools put at most one blank between two bytes in hex, or `", 0x"`, and an indent. A dump of four bytes a line
+        # or more has at most seven characters for a byte, and the whole lines of the first byte and the last.
         return max(
             self.exact.longest,
             *(3 * needles.longest + 64 for needles in (self.spaced, self.hexed) if needles.longest),
@@ -107,7 +107,7 @@ def redact_file(
         chunk = source.read(max(_CHUNK, longest))
         more = bool(chunk)
         held += chunk
-        done = _line_before(held, max(len(held) - keep, 0)) if more else len(held)
+        done = max(len(held) - keep, 0) if more else len(held)
         spans = redactor.spans(held)
         if replaced:
             (_, replaced), *spans = _merged([(0, replaced), *spans])
@@ -119,12 +119,6 @@ def redact_file(
         reach = max([replaced, *(end for begin, end in spans if begin < done)])
         replaced = max(reach - done, 0)
         held = held[done:]
-
-
-def _line_before(data: bytes, at: int) -> int:
-    """Return where the line begins that has the place `at` in it, if it may be one of a dump: these stay whole."""
-    begin = data.rfind(b"\n", max(at - DUMP_LINE_MAX, 0), at) + 1
-    return begin if begin > 0 or at < DUMP_LINE_MAX else at
 
 
 def _with(known: _Forms, secrets: Iterable[Secret]) -> _Forms:
@@ -188,7 +182,7 @@ def _shown(data: bytes, spans: Sequence[_Span], first: int, last: int) -> bytes:
 def _unfinished(forms: _Forms, data: bytes) -> int:
     """Return where the beginning of a secret begins that the data ends with; else its length."""
     cut = len(data) - forms.exact.begun(data)
-    offset = _line_before(data, max(len(data) - forms.longest, 0))
+    offset = max(len(data) - forms.longest, 0)
     end = data[offset:]
     # As far as it is written, a line of a dump reads as another one.
     ended = unended_dump(end) if forms.dumped.strings else len(end)
