@@ -4,8 +4,8 @@ Below `keep` no job is taken. Below half of it, the run that has taken most of i
 what the journal, the log and the results of everybody else still need.
 
 What a run has taken is counted from its last look at which the disk had the whole reserve, and anew for all when one
-has been named. So it makes no difference how many write, nor how slowly: of N runs that took half of what is missing
-together, one took its Nth part. Who took less than a part of what is left, divided by all, is not the one.
+has been named; the next one is named when a further part of what was left is gone. So it makes no difference how many
+write, nor how slowly: of N runs, one took an Nth part of that at least. Who took less is not the one.
 """
 
 import os
@@ -22,7 +22,7 @@ FILES_RESERVE = 2000
 """How many more files a disk must be able to take for a job to be taken."""
 
 _MIB = 1024 * 1024
-# Each one that is named has taken a quarter of what is left at most, with all others together: it is never used up.
+# One of N is named for each part of 1 in _SHARE * N that goes of what is left: when all were, most is still there.
 _SHARE = 4
 
 
@@ -80,6 +80,7 @@ class DiskReserve:
         self._space = space
         self._lock = Lock()
         self._runs: dict[str, _Run] = {}
+        self._last: Space | None = None  # what was left when one was named
 
     def short(self) -> str | None:
         """Say what is less than half of the reserve; None while there is enough, or while it can't be told."""
@@ -100,6 +101,7 @@ class DiskReserve:
             short = self._named(mine, space)
             if short is None:
                 return None
+            self._last = space
             for run in self._runs.values():
                 run.settle()
         return (
@@ -114,17 +116,17 @@ class DiskReserve:
 
     def _named(self, mine: _Run, space: Space) -> str | None:
         """Say what is short, if this run has taken most of it."""
-        runs = self._runs.values()
-        short = self._bytes_short(space)
-        if short is not None and _took_most(
-            mine.taken_bytes, [run.taken_bytes for run in runs], space.free_bytes
-        ):
-            return short
-        short = self._files_short(space)
-        if short is not None and _took_most(
-            mine.taken_files, [run.taken_files for run in runs], space.free_files or 0
-        ):
-            return short
+        runs, last = self._runs.values(), self._last
+        bytes_short, files_short = self._bytes_short(space), self._files_short(space)
+        if bytes_short is None and files_short is None:
+            self._last = None
+            return None
+        taken, left = [run.taken_bytes for run in runs], space.free_bytes
+        if bytes_short is not None and _took_most(mine.taken_bytes, taken, left, last and last.free_bytes):
+            return bytes_short
+        taken, left = [run.taken_files for run in runs], space.free_files or 0
+        if files_short is not None and _took_most(mine.taken_files, taken, left, last and last.free_files):
+            return files_short
         return None
 
     def _look(self) -> Space | None:
@@ -152,5 +154,9 @@ class DiskReserve:
         return f"{space.free_files} more files were all that the disk could take"
 
 
-def _took_most(mine: int, all_of_them: Sequence[int], left: int) -> bool:
-    return mine > 0 and mine == max(all_of_them) and mine * _SHARE * len(all_of_them) >= left
+def _took_most(mine: int, all_of_them: Sequence[int], left: int, left_before: int | None) -> bool:
+    """Whether it is this one's turn; `left_before` is what was left when the last one was named."""
+    part = _SHARE * len(all_of_them)
+    if left_before is not None and left * part > left_before * (part - 1):
+        return False  # nobody has taken much since: the last one's end may be enough
+    return mine > 0 and mine == max(all_of_them) and mine * part * len(all_of_them) >= left

@@ -43,6 +43,18 @@ def test_below_half_of_the_reserve_whoever_took_most_of_it_is_ended(tmp_path):
     assert "10 MiB were left" in world.look("slow", 12)
 
 
+def test_after_one_was_named_the_next_must_take_a_part_of_what_was_left(tmp_path):
+    world = World(tmp_path)
+    world.look("fast", 5)
+    world.look("slow", 5)
+    world.space = Space(31 * MIB, None)
+    assert world.look("fast", 25) is not None
+    world.space = Space(28 * MIB, None)
+    assert world.look("slow", 8) is None
+    world.space = Space(27 * MIB, None)
+    assert world.look("slow", 9) is not None
+
+
 def test_who_wrote_before_the_disk_was_short_is_not_the_one(tmp_path):
     world = World(tmp_path)
     world.look("large", 500)
@@ -75,7 +87,7 @@ def test_a_disk_that_is_gone_says_nothing_against_anybody(tmp_path):
     assert reserve.judge("a", Written(0, 100 * MIB, 10)) is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(weights=st.lists(st.integers(1, 1000), min_size=1, max_size=20))
 def test_any_number_of_writers_at_any_pace_never_fill_the_disk(tmp_path_factory, weights):
     """Each writes at its own pace, a MiB a second together; who is named stops, and what it wrote stays."""
@@ -92,7 +104,7 @@ def test_any_number_of_writers_at_any_pace_never_fill_the_disk(tmp_path_factory,
         if sum(weights[number] for number in running) * 64 < sum(weights):
             break  # what is left of them would take an hour for what the others did in a minute
     assert len(running) < len(weights)
-    assert sum(wrote.values()) < 96 * MIB
+    assert sum(wrote.values()) < 88 * MIB  # most of the half that is for others
 
 
 def test_what_is_a_shortage_and_what_the_disk_s_word():
