@@ -22,7 +22,7 @@ FILES_RESERVE = 2000
 """How many more files a disk must be able to take for a job to be taken."""
 
 _MIB = 1024 * 1024
-# One of N is named for each part of 1 in _SHARE * N that goes of what is left: when all were, most is still there.
+# One of N is named for each part of 1 in _SHARE * N that goes of what is left: when all of eight were, half is there.
 _SHARE = 4
 
 
@@ -121,11 +121,15 @@ class DiskReserve:
         if bytes_short is None and files_short is None:
             self._last = None
             return None
-        taken, left = [run.taken_bytes for run in runs], space.free_bytes
-        if bytes_short is not None and _took_most(mine.taken_bytes, taken, left, last and last.free_bytes):
+        if bytes_short is not None and (
+            _far_enough(space.free_bytes, last and last.free_bytes, len(runs))
+            and _took_most(mine.taken_bytes, [run.taken_bytes for run in runs], self._keep_bytes)
+        ):
             return bytes_short
-        taken, left = [run.taken_files for run in runs], space.free_files or 0
-        if files_short is not None and _took_most(mine.taken_files, taken, left, last and last.free_files):
+        if files_short is not None and (
+            _far_enough(space.free_files or 0, last and last.free_files, len(runs))
+            and _took_most(mine.taken_files, [run.taken_files for run in runs], self._keep_files)
+        ):
             return files_short
         return None
 
@@ -154,9 +158,14 @@ class DiskReserve:
         return f"{space.free_files} more files were all that the disk could take"
 
 
-def _took_most(mine: int, all_of_them: Sequence[int], left: int, left_before: int | None) -> bool:
-    """Whether it is this one's turn; `left_before` is what was left when the last one was named."""
-    part = _SHARE * len(all_of_them)
-    if left_before is not None and left * part > left_before * (part - 1):
-        return False  # nobody has taken much since: the last one's end may be enough
-    return mine > 0 and mine == max(all_of_them) and mine * part * len(all_of_them) >= left
+def _far_enough(left: int, left_before: int | None, runs: int) -> bool:
+    """Whether a further part is gone since the last one was named, or none was: its end may have been enough."""
+    part = _SHARE * runs
+    return left_before is None or left * part <= left_before * (part - 1)
+
+
+def _took_most(mine: int, all_of_them: Sequence[int], keep: int) -> bool:
+    """Whether this one has taken most, and as much as one of them must have if it was them."""
+    runs = len(all_of_them)
+    # Of half of `keep` a quarter is left even when all but one of a hundred were named.
+    return mine > 0 and mine == max(all_of_them) and mine * _SHARE * runs * runs >= keep // 8

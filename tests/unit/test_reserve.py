@@ -72,6 +72,12 @@ def test_who_hardly_writes_is_left_alone_although_no_other_job_does(tmp_path):
     assert world.look("a", 6) is None
 
 
+def test_who_has_written_next_to_nothing_is_not_the_one_even_if_nothing_is_left(tmp_path):
+    world = World(tmp_path)
+    world.space = Space(0, 0)
+    assert world.look("a", 0.01) is None
+
+
 def test_files_run_out_too(tmp_path):
     world = World(tmp_path)
     world.look("a", 1, files=10)
@@ -104,7 +110,7 @@ def test_any_number_of_writers_at_any_pace_never_fill_the_disk(tmp_path_factory,
         if sum(weights[number] for number in running) * 64 < sum(weights):
             break  # what is left of them would take an hour for what the others did in a minute
     assert len(running) < len(weights)
-    assert sum(wrote.values()) < 88 * MIB  # most of the half that is for others
+    assert sum(wrote.values()) < 92 * MIB  # a quarter of the half that is for others is there in the end
 
 
 def test_what_is_a_shortage_and_what_the_disk_s_word():
