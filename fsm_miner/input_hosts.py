@@ -126,8 +126,6 @@ def _as_httpx() -> Generator[None]:
     """Map what httpcore raises for the network's sake to httpx's exception of the same meaning."""
     try:
         yield
-    except AttributeError as problem:  # as in `coordinator.exchange`: reset in the very moment it was made
-        raise httpx.ConnectError("the connection broke as it was made") from problem
     except httpcore.ConnectTimeout as problem:
         raise httpx.ConnectTimeout(str(problem)) from problem
     except httpcore.ConnectError as problem:

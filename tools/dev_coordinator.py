@@ -130,7 +130,7 @@ async def _serve(settings: Settings) -> None:
             build(house, connections),
             http=tracked_protocol(connections),
             ws="none",
-            loop="uvloop",
+            loop="asyncio",
             lifespan="off",
             access_log=False,
             log_level=settings.log_level,
@@ -250,8 +250,7 @@ def main(
         host, port, data, _token(token_env, token_file), Policy(lease_s, offer_s, max_attempts), token_ttl_s,
         result_mb_max, left_out, signer, log_level,
     )  # fmt: skip
-    with asyncio.Runner(loop_factory=uvicorn.Config("", loop="uvloop").get_loop_factory()) as runner:
-        runner.run(_serve(settings))
+    asyncio.run(_serve(settings))
 
 
 if __name__ == "__main__":

@@ -174,7 +174,6 @@ class Exchange:
             httpx.HTTPError,
             OSError,
             ValueError,
-            AttributeError,
             FileChanged,
             _TooLarge,
             _Encoded,
@@ -240,9 +239,6 @@ def _what_happened(exc: Exception, limit: int) -> str:
             text = f"the answer is cut off or no HTTP: {exc}"
         case FileChanged():
             text = str(exc)
-        case AttributeError():
-            # anyio asks the socket of a connection that was reset in the very moment it was made; there is none.
-            text = "the connection broke as it was made"
         case _TooLarge():
             text = f"the answer is larger than {limit} bytes"
         case _Encoded():
