@@ -1,6 +1,7 @@
 """GPU jobs with a driver made of text: each gets a card of its own, or is told why not."""
 
 import itertools
+import re
 
 import pytest
 
@@ -81,11 +82,12 @@ def test_too_small_and_gone(node_with):
     assert "99000 MiB" in body["error_msg"]
     assert "16384 MiB" in body["error_msg"]
 
+    rig.node.await_idle()  # the pull of a node without room is over, and with it nothing can be handed out in vain
     driver.show(Scenario(cards=()))  # unplugged since the last look
     rig.coordinator.offer({**printed("true", requirements=GPU), "job_id": "late"})
     body = rig.coordinator.outcome_of_offer("late")["body"]
     assert (body["error_code"], body["retryable"]) == ("E_NOGPU", True)
-    assert "gone" in body["error_msg"]
+    assert re.search("is gone|no GPU is there", body["error_msg"]), body["error_msg"]  # who looks first is open
     assert rig.node.health()["vram_free"] == 0
     assert "Launched" not in rig.node.events("late")
 

@@ -110,8 +110,11 @@ def test_what_another_node_has_delivered_meanwhile_is_superseded(rigs, finds_out
         theirs = rig.coordinator.artifact(job_id, "out.txt", attempt=2)
         if finds_out_by != "reconcile":
             rig.coordinator.fault("/jobs/reconcile", "status:404")
+        # Whatever else could find out first fails.
         if finds_out_by == "delivery":
             rig.coordinator.fault("/jobs/ack", "status:503")
+        else:
+            rig.coordinator.fault("/jobs/result", "status:503", times=-1)
         rig.node.start()
         (superseded,) = rig.node.await_event(job_id, "Superseded")
         rig.node.await_idle()
