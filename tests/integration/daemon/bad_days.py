@@ -1,5 +1,8 @@
 """What the tests of bad days share: asking the node, and jobs that wait for a file that the test makes."""
 
+import shutil
+from pathlib import Path
+
 import httpx
 
 from tests.integration.daemon.rig import until
@@ -46,3 +49,16 @@ def done_once(rig, job_id):
     assert view["state"] == "done", view
     assert len(view["outcomes"]) == 1
     return view
+
+
+def rm_r(folder: Path) -> None:
+    """Remove a folder with all in it, as often as it takes: the daemon may be making something in it."""
+
+    def done() -> bool:
+        try:
+            shutil.rmtree(folder)
+        except OSError:
+            return False
+        return True
+
+    until(done, f"{folder.name} is removed")

@@ -3,14 +3,13 @@
 import calendar
 import os
 import resource
-import shutil
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.clock.shifted import ShiftedClock
-from tests.integration.daemon.bad_days import Page, done_once, still_queued, waiting_for
+from tests.integration.daemon.bad_days import Page, done_once, rm_r, still_queued, waiting_for
 from tests.integration.daemon.rig import SH_RULE, printed, sh, until
 from tests.support.needs import lacking
 
@@ -193,7 +192,7 @@ def move_away(jobs):
     jobs.rename(jobs.with_name("moved"))
 
 
-@pytest.mark.parametrize("away", [shutil.rmtree, move_away])
+@pytest.mark.parametrize("away", [rm_r, move_away])
 @pytest.mark.parametrize("restarted", [False, True], ids=["known", "reattached"])
 def test_jobs_deleted_under_running_ones_run_again_and_never_twice_at_once(rig, page, restarted, away):
     go = rig.shown / "go"
@@ -219,7 +218,7 @@ def test_jobs_deleted_while_a_result_waits_and_while_one_is_queued(rig):
     (waiting,) = rig.coordinator.submit(printed("echo x"))
     rig.node.await_event(waiting, "OutcomeKnown")
     rig.node.await_event(waiting, "RetryScheduled")
-    shutil.rmtree(rig.node.jobs)
+    rm_r(rig.node.jobs)
     rig.coordinator.no_faults()
     (outcome,) = rig.coordinator.wait(waiting)["outcomes"]
     assert outcome["body"]["error_code"] == "E_ARTIFACT"
@@ -245,7 +244,7 @@ def replaced(state):
     (state / "journal.db").write_bytes(b"a backup that somebody put there")
 
 
-@pytest.mark.parametrize("how", [deleted, without_its_log, replaced, shutil.rmtree])
+@pytest.mark.parametrize("how", [deleted, without_its_log, replaced, rm_r])
 def test_a_journal_deleted_under_the_daemon_is_written_anew(rig, page, how):
     go = rig.shown / "go"
     (before,) = rig.coordinator.submit(printed("echo x"))
@@ -273,7 +272,7 @@ def test_a_journal_that_cannot_be_put_back_holds_everything_and_loses_nothing(ri
     (job_id,) = rig.coordinator.submit(printed(waiting_for(go)))
     rig.node.await_event(job_id, "Launched")
     state = rig.node.journal_file.parent
-    shutil.rmtree(state)
+    rm_r(state)
     state.write_text("a file in the way")
     trouble = page.told("journal.db was deleted", "don't stop the daemon")
     assert "could not be put back" in trouble
