@@ -62,7 +62,7 @@ check_machine() {
 
 only_one() {
     exec 9>"$lock"
-    flock -n 9 || die 'another install.sh is at work'
+    flock -n 9 || die 'another install.sh is at work, or what one that was killed had started: try again when it is over'
 }
 
 check_no_package() {

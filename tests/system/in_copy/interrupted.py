@@ -44,6 +44,7 @@ echo "20261125T${second}Z"
 """
 VENV = PREFIX / ".venv"
 CONFIG = ETC / "config.yaml"
+LOCK = "/run/fsm-miner-install.lock"
 FILLER = Path("/filler")
 
 
@@ -118,6 +119,8 @@ def killed_at(turn: int, problems: list[str], *options: str) -> bool:
     )
     COUNT.write_text(f"0 {turn} {began.pid}\n")
     began.communicate("\n")
+    # What it had started may live a moment longer, and holds its lock.
+    subprocess.run(["flock", "--timeout", "30", LOCK, "true"], check=True)
     COUNT.write_text("0 -1 0\n")
     problems += unsound(f"killed before {turn}{options}")
     return began.returncode == -signal.SIGKILL
