@@ -11,6 +11,8 @@ import os
 from enum import Enum
 from pathlib import Path
 
+from runners.handed import open_handed
+
 __all__ = [
     "AlreadyStarted",
     "Identity",
@@ -72,9 +74,11 @@ def create_locked(path: Path) -> tuple[int, int]:
 def look(path: Path) -> LockState:
     """Tell whether anybody holds the lock. Two lookers at the same instant may see each other: look again."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = open_handed(path, os.O_RDONLY)
     except FileNotFoundError:
         return LockState.ABSENT
+    except PermissionError:
+        return LockState.HELD  # it is taken away again and again, which only the living do
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runners.descriptors import hidden_descriptors
+
 __all__ = ["Written", "measure_written"]
 
 ENTRIES_MAX = 200_000
@@ -17,6 +19,8 @@ DEPTH_MAX = 100
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWNER_LOOKS = 0o500
+_TRIES = 4
+_CLOSED = "into folders that it closes again and again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,14 @@ class _Walk:
 
     def entry(self, fd: int, entry: "os.DirEntry[str]", depth: int) -> None:
         try:
-            about = entry.stat(follow_symlinks=False)
+            about = _about(entry.name, fd)
             if not stat.S_ISDIR(about.st_mode):
                 self.file(about)
                 return
             below = _open_folder(entry.name, fd)
+        except PermissionError:
+            self.excess = _CLOSED
+            return
         except OSError:
             return  # gone or exchanged meanwhile
         try:
@@ -79,15 +86,28 @@ class _Walk:
                     if self.entries > self.entries_max:
                         self.excess = f"more than {self.entries_max} files"
                         return
-                    about = _opened(entry)
-                    if about is None or about.st_nlink != 0:
-                        continue
-                    if about.st_dev == memory:
-                        self.memory(about)
-                    elif about.st_dev in devices:
-                        self.file(about)
+                    self.open_file(_opened(entry), devices, memory)
+        except PermissionError:
+            self.hidden_files(pid, devices, memory)
         except OSError:
-            return  # the process has ended, or is another user's: a sandbox that is being built
+            return  # the process has ended
+
+    def hidden_files(self, pid: int, devices: set[int], memory: int) -> None:
+        """Do the same for a process whose list of open files is closed to its own user, see runners.descriptors."""
+        for about in hidden_descriptors(pid):
+            self.entries += 1
+            if self.entries > self.entries_max:
+                self.excess = f"more than {self.entries_max} files"
+                return
+            self.open_file(about, devices, memory)
+
+    def open_file(self, about: os.stat_result | None, devices: set[int], memory: int) -> None:
+        if about is None or not stat.S_ISREG(about.st_mode) or about.st_nlink != 0:
+            return
+        if about.st_dev == memory:
+            self.memory(about)
+        elif about.st_dev in devices:
+            self.file(about)
 
     def memory(self, about: os.stat_result) -> None:
         if not self.seen(about):
@@ -126,6 +146,9 @@ def measure_written(
             fd = _open_folder(folder, None)
         except FileNotFoundError:
             continue
+        except PermissionError:
+            walk.excess = _CLOSED
+            break
         try:
             devices.add(os.fstat(fd).st_dev)
             walk.folder(fd, 0)
@@ -152,24 +175,44 @@ def _memory_device() -> int:
 
 
 def _open_folder(name: str | Path, parent: int | None) -> int:
-    """Open a folder, giving its owner back the permission to look into it, where that was taken away."""
-    try:
-        return os.open(name, _FOLDER, dir_fd=parent)
-    except PermissionError:
-        handle = os.open(name, _HANDLE, dir_fd=parent)
+    """Open a folder, giving its owner back the permission to look into it, where that was taken away.
+
+    Raises:
+        PermissionError: it is taken away again and again.
+
+    """
+    for _ in range(_TRIES):
         try:
-            # fchmod refuses O_PATH descriptors; their entry in /proc leads to the very same inode.
-            entry = Path(f"/proc/self/fd/{handle}")
-            entry.chmod(stat.S_IMODE(os.fstat(handle).st_mode) | _OWNER_LOOKS)
-            return os.open(entry, _FOLDER & ~os.O_NOFOLLOW)
-        finally:
-            os.close(handle)
+            return os.open(name, _FOLDER, dir_fd=parent)
+        except PermissionError:
+            if parent is not None:
+                _give_back(parent)
+            handle = os.open(name, _HANDLE, dir_fd=parent)
+            try:
+                _give_back(handle)
+            finally:
+                os.close(handle)
+    return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _about(name: str, parent: int) -> os.stat_result:
+    """Look at an entry of a folder that is open; raises as `_open_folder`."""
+    for _ in range(_TRIES):
+        try:
+            return os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except PermissionError:
+            _give_back(parent)
+    return os.stat(name, dir_fd=parent, follow_symlinks=False)
+
+
+def _give_back(folder: int) -> None:
+    # fchmod refuses O_PATH descriptors; their entry in /proc leads to the very same inode.
+    Path(f"/proc/self/fd/{folder}").chmod(stat.S_IMODE(os.fstat(folder).st_mode) | _OWNER_LOOKS)
 
 
 def _opened(entry: "os.DirEntry[str]") -> os.stat_result | None:
-    """Return what an entry of /proc/<pid>/fd leads to, if it is a regular file."""
+    """Return what an entry of /proc/<pid>/fd leads to."""
     try:
-        about = entry.stat()
+        return entry.stat()
     except OSError:
         return None  # closed meanwhile
-    return about if stat.S_ISREG(about.st_mode) else None

@@ -4,19 +4,21 @@ import os
 import stat
 from pathlib import Path
 
+from runners.handed import open_handed
+
 __all__ = ["open_fresh", "open_log"]
 
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
 def open_log(path: Path) -> int:
     """Open the log for appending, mode 0600; the caller closes it."""
-    return _regular(os.open(path, _APPEND, 0o600), str(path))
+    return _regular(open_handed(path, _APPEND), str(path))
 
 
 def open_fresh(path: Path) -> int:
     """Open a file for appending, empty at first, mode 0600; the caller closes it."""
-    fd = _regular(os.open(path, _APPEND, 0o600), str(path))
+    fd = _regular(open_handed(path, _APPEND), str(path))
     os.ftruncate(fd, 0)
     return fd
 

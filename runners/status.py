@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from runners.handed import open_handed
+
 __all__ = ["LaunchFacts", "Status", "launch_line", "parse_status", "read_status", "written_ns"]
 
 _BYTES_MAX = 64 * 1024
@@ -62,7 +64,7 @@ def read_status(path: Path) -> Status:
 
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = open_handed(path, os.O_RDONLY)
     except FileNotFoundError:
         return Status()
     try:

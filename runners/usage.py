@@ -110,8 +110,9 @@ def _memory_folders(init: int) -> int:
         if Path(f"/proc/{init}/root").stat().st_dev == host:
             return 0  # no sandbox
         for name in ("tmp", "dev/shm"):
+            # A handle: the job may have taken the permission to read it away.
             fd = os.open(
-                f"/proc/{init}/root/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                f"/proc/{init}/root/{name}", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             )
             try:
                 found = os.fstatvfs(fd)

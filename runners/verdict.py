@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from runners.handed import open_handed
 from runners.run import RunFiles
 from runners.status import LaunchFacts
 
@@ -100,7 +101,7 @@ def chain_failure(files: RunFiles, facts: LaunchFacts | None) -> str | None:
     if facts is None:
         return None
     try:
-        with files.log.open("rb") as log:
+        with os.fdopen(open_handed(files.log, os.O_RDONLY), "rb") as log:
             log.seek(facts.log_offset)
             found = _COMPLAINT.match(log.read(_MESSAGE_BYTES_MAX))
     except FileNotFoundError:

@@ -12,13 +12,13 @@ from threading import Lock
 
 from pydantic import SecretStr
 
-from fsm_miner.beneath import NotRegularError, NotThereError, open_regular
 from fsm_miner.config.secret import Secret
 from fsm_miner.log_tail import read_tail
 from fsm_miner.offload import offload
 from fsm_miner.redaction import Redactor, redact_file
 from fsm_miner.supervisor import key_of
 from journal.port import StreamKey
+from runners.handed import open_handed
 from states.job import Job
 
 __all__ = ["WITHHELD_LOG", "JobSecrets"]
@@ -107,8 +107,8 @@ def _nothing(_log: Path) -> str:
 
 def _clean(log: Path, redactor: Redactor | None) -> None:
     try:
-        source = open_regular(log.parent, log.name)
-    except (NotThereError, NotRegularError):
+        source = open_handed(log, os.O_RDONLY)
+    except FileNotFoundError:
         return
     with os.fdopen(source, "rb") as content:
         if redactor is not None and _replace(log, content.fileno(), redactor):

@@ -1,0 +1,52 @@
+"""What a process has open that hides it: one that made itself undumpable, or runs a program that may not be read.
+
+Its /proc/<pid>/fd then belongs to root (proc(5)). But whoever made the user namespace that it lives in may still take
+copies of its descriptors, one number after the other (pidfd_getfd(2), Linux 5.6).
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["hidden_descriptors"]
+
+_GETFD = 438  # on every architecture: its number is of the time when they were made the same
+
+
+def hidden_descriptors(pid: int) -> Iterator[os.stat_result | None]:
+    """Yield what each number in the process's table of descriptors leads to, None for one that is not in use.
+
+    Nothing for a process that has ended or is no job's yet: the sandbox itself, while and because it was started
+    outside of it. Asks a microsecond or two for each number, and a table may be as large as RLIMIT_NOFILE allows.
+    """
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        for number in range(_table_size(pid)):
+            copy = libc.syscall(_GETFD, process, number, 0)
+            if copy >= 0:
+                try:
+                    found = os.fstat(copy)
+                finally:
+                    os.close(copy)
+                yield found
+            elif ctypes.get_errno() == errno.EBADF:
+                yield None
+            else:
+                return
+    finally:
+        os.close(process)
+
+
+def _table_size(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/status").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    sizes = [line.split()[1] for line in text.splitlines() if line.startswith(b"FDSize:")]
+    return int(sizes[0]) if sizes else 0

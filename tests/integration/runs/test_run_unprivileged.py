@@ -1,0 +1,133 @@
+"""What a job can take from a daemon that is no root: permissions of files and folders that both own."""
+
+import pytest
+
+START = """
+import asyncio, sys, time
+from pathlib import Path
+from runners.host import probe_host
+from runners.launch import launch
+from runners.lock import LockState, look
+from runners.run import Limits, RunPaths, RunSpec
+from runners.stop import stop
+from runners.verdict import chain_failure
+from runners.status import read_status
+from runners.wait import Ended, wait_end
+from runners.watch import UsageMeter, monitor
+base = Path(sys.argv[1])
+for part in ("work", "input", "output", "logs", "control"):
+    (base / part).mkdir()
+paths = RunPaths(base / "work", base / "input", base / "output", base / "logs/exec.log", base / "control")
+PRELUDE = '''
+import ctypes, os, shutil, sys, threading, time
+libc = ctypes.CDLL(None)
+'''
+def limits(**changes):
+    return Limits(**{"time_s": 30, "grace_s": 1, "memory_mb": 400, "output_mb": 8, "log_mb": 5, **changes})
+async def broken(code, **changes):
+    spec = RunSpec(
+        "n", 1, ("/usr/bin/python3", "-c", PRELUDE + code), {"PATH": "/usr/bin"}, paths, limits(**changes)
+    )
+    started = launch(spec, probe_host())
+    breach = await monitor(started.files, spec.limits, time.clock_gettime_ns(time.CLOCK_BOOTTIME), UsageMeter())
+    await stop(started.files, 0)
+    print(breach and breach.kind.name, breach and breach.message)
+    print(await wait_end(started.files, child=started.pid))
+    return started.files
+"""
+
+CHMOD_LOCK = "os.chmod('/proc/1/fd/4', 0); print('up', flush=True); time.sleep(60)"
+CLOSE_AGAIN_AND_AGAIN = """
+def close():
+    while True:
+        os.chmod(PATH, 0)
+for _ in range(2):
+    threading.Thread(target=close, daemon=True).start()
+time.sleep(60)
+"""
+NAMELESS = """
+f = open('/job/work/x', 'wb')
+os.unlink('/job/work/x')
+f.write(bytes(20 << 20))
+f.flush()
+time.sleep(60)
+"""
+UNDUMPABLE = "libc.prctl(4, 0, 0, 0, 0)"
+UNREADABLE = """
+if not os.path.exists('/job/work/program'):
+    shutil.copy('/usr/bin/python3', '/job/work/program')
+    os.chmod('/job/work/program', 0o111)
+    os.execv('/job/work/program', ['program', '-c', sys.orig_argv[-1]])
+"""
+MEMFD = """
+for _ in range(80):
+    os.write(os.memfd_create('x'), bytes(6 << 20))
+time.sleep(60)
+"""
+HIDDEN_MEMORY = """
+os.chmod('/dev/shm', 0o300)
+for n in range(7):
+    with open(f'/dev/shm/{n}', 'wb') as f:
+        f.write(bytes(6 << 20))
+memory = bytearray(b"x" * (80 << 20))
+time.sleep(60)
+"""
+
+
+def told(as_nobody, code):
+    done, home = as_nobody(START + code)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode().splitlines(), home
+
+
+def test_a_lock_that_the_job_closes_is_still_seen_held_and_free(as_nobody):
+    lines, _ = told(
+        as_nobody,
+        f"""
+files = asyncio.run(broken({CHMOD_LOCK!r}, time_s=1))
+print(look(files.lock).name)
+""",
+    )
+    assert lines[0].startswith("TIME ran longer than 1 s")
+    assert lines[1].startswith("Ended(")
+    assert lines[2] == "FREE"
+
+
+@pytest.mark.parametrize("path", ["/proc/1/fd/4", "/job/work", "/job/work/below"])
+def test_permissions_taken_away_again_and_again_end_the_job_and_nothing_else(as_nobody, path):
+    code = f"PATH = {path!r}\nos.mkdir('/job/work/below')\n{CLOSE_AGAIN_AND_AGAIN}"
+    lines, _ = told(as_nobody, f"asyncio.run(broken({code!r}, time_s=4))")
+    # Measuring a folder that was open at that moment is fine; then its time is what ends it.
+    kinds = {"TIME"} if "fd" in path else {"TIME", "OUTPUT"}
+    assert lines[0].split()[0] in kinds, lines
+    assert lines[1].startswith("Ended(")
+
+
+@pytest.mark.parametrize("hide", [UNDUMPABLE, UNREADABLE], ids=["undumpable", "unreadable program"])
+def test_files_without_a_name_count_of_a_process_that_hides_them(as_nobody, hide):
+    lines, _ = told(as_nobody, f"asyncio.run(broken({hide + NAMELESS!r}, time_s=8, output_mb=16))")
+    assert lines[0].startswith("OUTPUT wrote 2"), lines
+
+
+def test_files_in_memory_count_of_a_process_that_hides_them(as_nobody):
+    lines, _ = told(as_nobody, f"asyncio.run(broken({UNDUMPABLE + MEMFD!r}, time_s=8))")
+    assert lines[0] == "MEMORY used more than 400 MiB of memory", lines
+
+
+def test_a_memory_folder_that_the_job_closes_counts(as_nobody):
+    lines, _ = told(as_nobody, f"asyncio.run(broken({HIDDEN_MEMORY!r}, time_s=8, memory_mb=100))")
+    assert lines[0] == "MEMORY used more than 100 MiB of memory", lines
+
+
+def test_a_log_that_the_job_closes_is_read_and_goes_on_at_the_next_run(as_nobody):
+    lines, home = told(
+        as_nobody,
+        """
+files = asyncio.run(broken("print('first', flush=True); os.fchmod(1, 0); time.sleep(60)", time_s=1))
+print(chain_failure(files, read_status(files.status).launched))
+(base / "control/run-1.lock").unlink()
+asyncio.run(broken("print('second', flush=True); os.fchmod(1, 0)"))
+""",
+    )
+    assert lines[2] == "None"
+    assert (home / "logs/exec.log").read_text() == "first\nsecond\n"
