@@ -10,10 +10,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from journal.port import JournalError
+from journal.guard import restrict
+from journal.port import JournalError, JournalUnavailable
+from journal.regular import kind
 from journal.wal import holds_commit
 
-__all__ = ["Damaged", "connect_reader"]
+__all__ = ["Damaged", "NoFile", "connect_reader"]
 
 _GLIMPSES_MAX = 1000
 _MOMENTS_MAX = 30
@@ -22,6 +24,10 @@ _MOMENT_S = 0.01
 
 class Damaged(JournalError):
     """The database can't be read as it is: opening it for writing sets it aside and salvages it."""
+
+
+class NoFile(Damaged):
+    """Something else than a regular file has the database's name, or its neighbour's. Says what."""
 
 
 class _Onlooker(sqlite3.Connection):
@@ -49,10 +55,12 @@ def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
 
     Raises:
         Damaged: there is a write-ahead log without its index, or nothing that SQLite can open.
+        NoFile: one of the three is a folder, a named pipe, a device or a socket.
+        JournalUnavailable: one of the three is a symbolic link; nobody would find the others beside it.
         FileNotFoundError: there is no such file.
 
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"{path}: there is no journal here")
     log = path.with_name(path.name + "-wal")
     index = path.with_name(path.name + "-shm")
@@ -60,6 +68,8 @@ def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
     moment = Event()
     how: str | None = None
     for _ in range(_MOMENTS_MAX):
+        for one in (path, log, index):
+            _check_kind(one)
         how = _how(log, index, live)
         if how is not None:
             conn = _connect(path, how)
@@ -75,11 +85,25 @@ def connect_reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
 def _connect(path: Path, how: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro&{how}"
     try:
-        return sqlite3.connect(
+        conn = sqlite3.connect(
             uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0, factory=_Onlooker
         )
+        restrict(conn)
     except sqlite3.Error as error:
         raise Damaged(f"{path}: {error}") from error
+    return conn
+
+
+def _check_kind(path: Path) -> None:
+    # Looked at, not opened: closing it would drop the locks of a writer in this process (fcntl(2)).
+    try:
+        what = kind(path.stat(follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return
+    if what == "a symbolic link":
+        raise JournalUnavailable(f"{path}: is {what}: name the journal by its own path")
+    if what is not None:
+        raise NoFile(f"{path}: is {what}, not a file; stop who puts it there, and remove it")
 
 
 def _is_gone(conn: sqlite3.Connection) -> bool:

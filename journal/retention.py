@@ -21,6 +21,7 @@ from typing import Any, cast
 from journal.port import ChainBroken, JournalError, JournalUnavailable, Record, StreamKey
 from journal.reader import Reader
 from journal.record import DATA_BYTES_MAX, ChainChecker, Head, verify_chain
+from journal.regular import open_regular
 from journal.schema import fsync_folder
 
 __all__ = [
@@ -141,19 +142,22 @@ def read_export(path: Path) -> Iterator[Record]:
     Raises:
         ChainBroken: names the first record that does not hold.
         ExportBroken: a line is no record, or the file is cut short.
-        OSError: it can't be opened.
+        OSError: it can't be opened, or is no regular file.
 
     """
     checker = ChainChecker()
     number = 0
-    with gzip.open(path, "rb") as lines:
+    with (
+        os.fdopen(open_regular(path), "rb") as packed,
+        gzip.GzipFile(fileobj=packed, mode="rb") as lines,
+    ):
         try:
             while line := lines.readline(_LINE_BYTES_MAX):
                 number += 1
                 record = _parse(line)
                 checker.check(record)
                 yield record
-        except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except (ValueError, RecursionError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ExportBroken(f"{path}: after line {number}: {error}") from error
 
 

@@ -30,6 +30,7 @@ __all__ = ["Salvage", "find_damage", "finish_swap", "lend_index", "salvage"]
 # So many places in a row may be unreadable before the rest is given up; each costs some microseconds.
 _MISSES_MAX = 50_000
 _BROKEN_MAX = 1000
+_HOPELESS = ("no such", "not a database", "schema", "prohibited", "not authorized")
 _TYPES = (int, str, int, int, int, str, str, int, str, str, str, bytes, bytes)
 _FROM = f"SELECT n, {COLUMNS} FROM records NOT INDEXED WHERE n > ? ORDER BY n"  # noqa: S608 - a constant
 _SEALED = "SELECT job_id, attempt, last_seq, last_hash, sealed_ns, export FROM sealed"
@@ -228,10 +229,10 @@ class _Rows:
 
 
 def _may_step_over(error: Exception) -> bool:
-    """Whether another row may still be readable: not so when there is no table, or no database."""
+    """Whether another row may still be readable: not so when there is no table (or a view instead), or no database."""
     if isinstance(error, UnicodeDecodeError):
         return False
-    return "no such" not in str(error) and "not a database" not in str(error) and "schema" not in str(error)
+    return not any(words in str(error) for words in _HOPELESS)
 
 
 def _sealed(conn: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:

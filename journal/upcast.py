@@ -4,10 +4,9 @@ What is stored never changes (the hash covers it); `Upcasters.record` translates
 chain was verified on the bytes as stored.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from journal.port import JournalError, Record
 from journal.record import canonical_json
@@ -60,7 +59,7 @@ class Upcasters:
                 f"{record.key}: record {record.seq}: {record.event} has version {record.version}, this program "
                 f"knows {newest}: run the release that wrote it, or a later one"
             )
-        data = cast("dict[str, Any]", json.loads(record.data_json))
+        data = record.data
         for version in range(record.version, newest):
             data = self._table[record.event, version](data)
         return replace(record, version=newest, data_json=canonical_json(data))

@@ -5,8 +5,11 @@ writer that is not there, and fails (SQLITE_PROTOCOL). A power cut leaves such l
 The database beside it is complete then. Format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 """
 
+import os
 import struct
 from pathlib import Path
+
+from journal.regular import open_regular
 
 __all__ = ["holds_commit"]
 
@@ -22,10 +25,10 @@ def holds_commit(log: Path) -> bool:
     """Tell whether the log has a valid frame that ends a transaction. Reads up to the first one.
 
     Raises:
-        OSError: it can't be read.
+        OSError: it can't be read, or is no regular file.
 
     """
-    with log.open("rb") as file:
+    with os.fdopen(open_regular(log), "rb") as file:
         header = file.read(_HEADER_BYTES)
         if len(header) < _HEADER_BYTES:
             return False

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from fsm_miner.cli.outcome import ExitCode, Refused
-from journal.onlooker import Damaged, connect_reader
-from journal.port import JournalError, Record, StreamKey
+from journal.onlooker import Damaged, NoFile, connect_reader
+from journal.port import JournalError, JournalUnavailable, Record, StreamKey
 from journal.reader import COLUMNS, UNREADABLE, to_record
 from journal.retention import archive_folder
 from journal.schema import SchemaTooNew, schema_version
@@ -76,7 +76,9 @@ class JournalFile:
         _may_read(path)
         try:
             self._conn = connect_reader(path)
-        except (Damaged, FileNotFoundError) as error:
+        except (NoFile, JournalUnavailable) as error:
+            raise Refused(ExitCode.HOST, str(error)) from None
+        except (Damaged, OSError) as error:
             raise Refused(ExitCode.NO, str(error)) from None
         # What is no UTF-8 any more fails its hash, not the reading of it.
         self._conn.text_factory = _decode
@@ -162,7 +164,7 @@ def _decode(raw: bytes) -> str:
 
 def _may_read(path: Path) -> None:
     try:
-        path.stat()
+        path.stat(follow_symlinks=False)
         denied = not os.access(path, os.R_OK)
     except FileNotFoundError:
         raise Refused(
