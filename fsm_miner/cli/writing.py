@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -59,15 +60,17 @@ def staged(path: Path, *, force: bool = False) -> Generator[Path]:
         Refused: something has this name and `force` is not given, or the file can't be written.
 
     """
-    made = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.partial")
+    folder = _folder_of(path)
+    target = folder / path.name
+    made = folder / f".{path.name[:200]}.{secrets.token_hex(6)}.partial"
     try:
         os.close(os.open(made, _FLAGS, 0o600))
         try:
             yield made
             with made.open("rb") as file:
                 os.fsync(file.fileno())
-            _settle(made, path, force=force)
-            fsync_folder(path.absolute().parent)
+            _settle(made, target, force=force)
+            fsync_folder(folder)
         finally:
             with suppress(FileNotFoundError):
                 made.unlink()
@@ -77,6 +80,33 @@ def staged(path: Path, *, force: bool = False) -> Generator[Path]:
         raise Refused(ExitCode.HOST, f"{path}: {error.strerror}") from None
     except OSError as error:
         raise Refused(ExitCode.NO, f"{path}: can't be written: {error.strerror}") from None
+
+
+def _folder_of(path: Path) -> Path:
+    """Return where the file goes, without links.
+
+    Raises:
+        Refused: this is root, and somebody else could exchange the file, or a folder above it, for a link to anywhere.
+
+    """
+    folder = path.absolute().parent.resolve()
+    if os.geteuid() != 0:
+        return folder
+    for above in (folder, *folder.parents):
+        try:
+            found = above.stat(follow_symlinks=False)
+        except OSError as error:
+            raise Refused(ExitCode.NO, f"{path}: can't be written: {error.strerror}") from None
+        shared = found.st_mode & (stat.S_IWGRP if found.st_gid != 0 else 0) or found.st_mode & stat.S_IWOTH
+        # In a container's user namespace / may belong to nobody who is known there.
+        owned = found.st_uid in {0, Path("/").stat().st_uid}
+        if not owned or (shared and not found.st_mode & stat.S_ISVTX):
+            raise Refused(
+                ExitCode.HOST,
+                f"{path}: others than root may change {above}, and could lead this file elsewhere: "
+                f"name a file in a folder of root's, or run this as the folder's owner",
+            )
+    return folder
 
 
 def _settle(made: Path, path: Path, *, force: bool) -> None:

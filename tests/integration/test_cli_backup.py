@@ -1,5 +1,6 @@
 """`fsm-miner backup`: a copy that holds, beside a writer that does not stop, and no copy where there can be none."""
 
+import os
 import sqlite3
 import stat
 import subprocess
@@ -142,3 +143,26 @@ def test_a_disk_that_is_too_small_leaves_no_half_copy(journal, tmp_path):
     assert done.returncode == 1
     assert "can't be copied" in done.stderr or "can't be written" in done.stderr
     assert names(folder) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it is root whom others could lead astray")
+@pytest.mark.parametrize(
+    ("uid", "mode", "taken"),
+    [(65534, 0o755, False), (0, 0o777, False), (0, 0o1777, True), (0, 0o755, True)],
+    ids=["somebody's", "open to all", "open to all, sticky", "root's"],
+)
+@pytest.mark.parametrize("deeper", [False, True])
+def test_root_writes_only_where_nobody_else_can_exchange_the_file(
+    journal, tmp_path, uid, mode, taken, deeper
+):
+    folder = tmp_path / "shared"
+    target = folder / "below" / "copy.db" if deeper else folder / "copy.db"
+    target.parent.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(target.parent)
+    os.chown(folder, uid, uid)
+    folder.chmod(mode)
+    for way in (target, tmp_path / "link" / "another.db"):
+        done = backup(journal, way)
+        assert done.returncode == (0 if taken else 3), done.stderr
+        assert taken or f"others than root may change {folder}" in done.stderr.replace("\n", " ")
+    assert names(target.parent) == (["another.db", "copy.db"] if taken else [])
