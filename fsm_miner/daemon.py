@@ -192,6 +192,7 @@ class Daemon:
             more_trouble=lambda: (
                 *self._premises.found.all,
                 *self._supervisor.lacks.values(),
+                *self._supervisor.stuck.values(),
                 *filter(None, [self._reconciler.trouble]),
                 *self._effects.troubles,
                 *self._check.troubles,

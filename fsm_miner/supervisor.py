@@ -98,6 +98,7 @@ class Supervisor:
         """Whether slots are granted: not before the coordinator was asked about the jobs found at the start."""
         self.lacks: dict[StreamKey, str] = {}
         """What the node lacks at the moment to go on with a job, by the job (`worksite.NotNow`)."""
+        self.stuck: dict[StreamKey, str] = {}  # the same for what fails again and again by a defect
         self.changed = asyncio.Event()
         """Set whenever room may have become free or a job ended; whoever waits for it clears it."""
         self._scribe = Scribe(journal, observer, clock, self._spawn, self.changed.set)
@@ -235,6 +236,7 @@ class Supervisor:
         if after.final:
             del self._live[key_of(after)]
             self.lacks.pop(key_of(after), None)
+            self.stuck.pop(key_of(after), None)
             self.changed.set()
         if before.holds_slot and not after.holds_slot:
             self.poke()
@@ -261,7 +263,7 @@ class Supervisor:
 
     async def _perform(self, live: _Live, instruction: Instruction) -> None:
         job = live.job
-        pause = False
+        defect: str | None = None
         try:
             stimulus = await self._effects.perform(job, instruction)
         except NotNow as lack:
@@ -269,9 +271,8 @@ class Supervisor:
             return
         except Exception as error:  # noqa: BLE001 - a defect of an effect must not take the daemon with it
             self._observer.trouble("effect_failed", job, f"{type(instruction).__name__}: {error!r}", error)
-            message = f"a defect of the node in {type(instruction).__name__}; its log has the trace"
-            stimulus = s.EffectFailed(message, self._clock.now_ns(), self._dice.roll())
-            pause = True
+            defect = f"a defect of the node in {type(instruction).__name__}; its log has the trace"
+            stimulus = s.EffectFailed(defect, self._clock.now_ns(), self._dice.roll())
         self.lacks.pop(key_of(job), None)
         if live.task is not asyncio.current_task():
             return  # cancelled too late to be stopped: something else is due by now
@@ -281,7 +282,10 @@ class Supervisor:
             self._admission_wanted.set()
             return
         moved = await self._step_or_stop(live, stimulus)
-        if pause or (not moved and due(live.job) == instruction):
+        self.stuck.pop(key_of(job), None)
+        if defect is not None and due(live.job) == instruction:
+            self.stuck[key_of(job)] = f"{job.job_id} does not go on: {defect}; it is tried again and again"
+        if defect is not None or (not moved and due(live.job) == instruction):
             await self._clock.sleep(_PAUSE_AFTER_DEFECT_S)
         self._act(live)
 

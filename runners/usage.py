@@ -90,6 +90,9 @@ def exact_memory(init: int, crowded: Callable[[], bool] = lambda: False) -> int:
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except _GONE:
             continue
+        except PermissionError:  # it runs a program of the system's that its user may not read
+            private += _unshared_kib(pid)
+            continue
         fields = {
             words[0]: int(words[1]) for line in text.splitlines()[1:] if len(words := line.split()) == 3
         }
@@ -97,6 +100,15 @@ def exact_memory(init: int, crowded: Callable[[], bool] = lambda: False) -> int:
         shared += fields.get("Pss_Shmem:", 0)
     # A mapped file of /dev/shm is in both: take the larger, never the sum.
     return private * 1024 + max(shared * 1024, _memory_folders(init))
+
+
+def _unshared_kib(pid: int) -> int:
+    """Return what a process holds in pages that are of no file and no shared memory, by what everybody may read."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_bytes().split()
+    except _GONE:
+        return 0
+    return max(0, int(pages[1]) - int(pages[2])) * _PAGE // 1024
 
 
 def _memory_folders(init: int) -> int:

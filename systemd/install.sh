@@ -152,10 +152,15 @@ make_venv() {
 takes_over() {
     [ -e "$etc/config.yaml" ] || return 0
     code=0
-    said=$("$1/bin/python" -P -m fsm_miner.cli check --journal --config "$etc/config.yaml" 2>&1) || code=$?
+    # As long as the unit gives a start (TimeoutStartSec=).
+    said=$(timeout -k 10 600 "$1/bin/python" -P -m fsm_miner.cli check --journal --config "$etc/config.yaml" 2>&1) || code=$?
     case $code in
     # 1: there is no journal yet, or it is damaged, which is no reason to stay: any version salvages it.
     0 | 1) return 0 ;;
+    124 | 137)
+        say 'whether the new version would start here was not known after 10 minutes (check --journal; see docs/upgrades.md)'
+        return 1
+        ;;
     *)
         printf '%s\n' "$said" >&2
         say "the new version would not start here (exit code $code of check --journal; see docs/upgrades.md)"

@@ -35,9 +35,11 @@ READING = (
         "the system",
         "to change a program that everybody uses",
         "read-only",
-        "say(attempt(open, '/usr/bin/env', 'ab'), attempt(os.mkdir, '/usr/local/evil'), attempt(os.mkdir, '/evil'), "
-        "attempt(open, '/etc/ld.so.preload', 'w'))",
-        lines=("EROFS EROFS EROFS EROFS",),
+        "got = (attempt(open, '/usr/bin/env', 'ab'), attempt(os.mkdir, '/usr/local/evil'), attempt(os.mkdir, '/evil'), "
+        "attempt(open, '/etc/ld.so.preload', 'w'))\n"
+        # Under a daemon that is no root, the files' own permissions may be in the way first.
+        "say(*got); say('refused', all(one in ('EROFS', 'EACCES') for one in got))",
+        lines=("refused True",),
     ),
     attack(
         "inputs",

@@ -84,6 +84,8 @@ def test_a_version_that_would_not_take_over_the_journal_is_not_turned_to(told):
     assert told["refused"]["code"] == 1
     assert "the stand-in's reason" in told["refused"]["said"]
     assert "exit code 5 of check --journal" in told["refused"]["said"]
+    assert told["slow"]["code"] == 1
+    assert "was not known after 10 minutes" in told["slow"]["said"]
     assert told["refused_kept"] == [True, 2]
 
 

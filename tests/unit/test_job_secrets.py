@@ -3,14 +3,18 @@
 import asyncio
 import shutil
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 from pydantic import SecretStr
 
 from fsm_miner.site.job_secrets import WITHHELD_LOG, JobSecrets
 from fsm_miner.supervisor import key_of
 from states.job import Job
+from tests.support.cli_journal import without_rights
 
+ROOT = Path(__file__).parents[2]
 JOB = Job(job_id="j", manifest={"secret_names": ["KEY"]})
 
 
@@ -68,6 +72,22 @@ def test_a_log_that_can_not_be_written_is_removed(tmp_path):
         running.kill()
         running.wait()
     assert not log.exists()
+
+
+_CLEAN = """
+import asyncio, sys
+from pathlib import Path
+from tests.unit.test_job_secrets import JOB, knowing
+asyncio.run(knowing("hunter2!").clean_log(JOB, Path(sys.argv[1])))
+"""
+
+
+def test_a_log_whose_permissions_the_job_took_away_is_cleaned_as_well(tmp_path):
+    log = tmp_path / "exec.log"
+    log.write_text("key: hunter2!\n")
+    log.chmod(0)
+    subprocess.run([*without_rights(), sys.executable, "-c", _CLEAN, log], check=True, cwd=ROOT)
+    assert log.read_text() == "key: [redacted]\n"
 
 
 def test_a_log_that_marks_would_make_much_larger_is_withheld(tmp_path):

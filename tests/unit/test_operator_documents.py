@@ -9,6 +9,7 @@ import pytest
 from fsm_miner import start
 from fsm_miner.cli.app import COMMANDS
 from states.codes import ErrorCode
+from tests.system.test_system_debian import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -44,6 +45,14 @@ def test_every_promise_has_a_test():
     ]
     assert rows
     assert [row for row in rows if "::test_" not in row] == []
+
+
+def test_every_scenario_that_a_promise_rests_on_is_played():
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    lists = re.findall(r"`system/test_system_debian\.py::test_scenario` \(([^)]*)\)", text)
+    assert len(lists) == text.count("::test_scenario`") > 5
+    named = {name for words in lists for name in re.findall(r"`(\w+)`", words)}
+    assert named - set(SCENARIOS) == set()
 
 
 def test_every_error_code_has_its_line_in_the_troubleshooting_card():

@@ -269,6 +269,39 @@ def test_what_the_node_lacks_for_a_moment_changes_nothing_for_the_job(instructio
     assert "RetryScheduled" not in events
 
 
+class Defective(Effects):
+    """Fails at the first tries of one instruction by a defect of its own."""
+
+    def __init__(self, instruction, times):
+        super().__init__()
+        self.instruction = instruction
+        self.left = times
+
+    async def perform(self, job, instruction):
+        if isinstance(instruction, self.instruction) and self.left:
+            self.left -= 1
+            raise ZeroDivisionError
+        return await super().perform(job, instruction)
+
+
+@pytest.mark.parametrize("instruction", [i.Launch, i.Watch])
+def test_a_defect_that_comes_again_and_again_is_told_while_it_does(instruction):
+    journal, defective = memory(), Defective(instruction, 3)
+
+    async def script(supervisor, observer, _effects):
+        assert await supervisor.offer(OFFER)
+        await until(lambda: supervisor.stuck)
+        (told,) = supervisor.stuck.values()
+        assert (supervisor.job(KEY) is not None, supervisor.lacks) == (True, {})
+        await until(lambda: supervisor.job(KEY) is None)
+        assert (defective.left, supervisor.stuck, observer.troubles) == (0, {}, ["effect_failed"] * 3)
+        return told
+
+    told = play(journal, script, defective)
+    assert told.startswith(f"j-1 does not go on: a defect of the node in {instruction.__name__}")
+    assert journal.read(KEY)[-1].event == "Delivered"
+
+
 class Other:
     """A journal in which `KEY` is another stream than anybody believes from record `at` on, and can't be read."""
 

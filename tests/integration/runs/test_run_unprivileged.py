@@ -1,5 +1,9 @@
 """What a job can take from a daemon that is no root: permissions of files and folders that both own."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 
 START = """
@@ -138,3 +142,28 @@ asyncio.run(broken("print('second', flush=True); os.fchmod(1, 0)"))
     )
     assert lines[2] == "None"
     assert (home / "logs/exec.log").read_text() == "first\nsecond\n"
+
+
+UNREADABLE = """
+import subprocess, sys
+from runners.usage import exact_memory
+child = subprocess.Popen([PROGRAM, "-c", "x = bytearray(40 << 20); print(len(x), flush=True); input()"],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.readline()
+try:
+    open(f"/proc/{child.pid}/smaps_rollup").read()
+    print("readable")
+except PermissionError:
+    print(40 << 20 <= exact_memory(child.pid) < 60 << 20)
+child.communicate(b"\\n")
+"""
+
+
+def test_memory_of_a_program_that_may_be_run_but_not_read_counts(as_nobody):
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        program = Path(name) / "python"
+        shutil.copy("/usr/bin/python3", program)
+        program.chmod(0o711)
+        done, _home = as_nobody(f"PROGRAM = {str(program)!r}\n{UNREADABLE}")
+    assert done.stdout == b"True\n", done

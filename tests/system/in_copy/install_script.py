@@ -39,6 +39,9 @@ def main() -> None:
     now, verdict = VENV.readlink(), Path("/verdict")
     verdict.write_text("5\n")
     told["refused"] = script()
+    # What `timeout` ends with.
+    verdict.write_text("124\n")
+    told["slow"] = script()
     told["refused_kept"] = [VENV.readlink() == now, len(list((PREFIX / "venvs").iterdir()))]
     verdict.unlink()
     told["uninstall"] = script("--uninstall")

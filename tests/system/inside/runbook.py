@@ -1,6 +1,8 @@
 """What the manual has an operator do (docs/operations.md), done on a node that works."""
 
 import os
+import pwd
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,44 @@ def without_a_token(world: World) -> dict[str, Any]:
     assert shown(DAEMON, "Restart") == "always"
     run("systemctl", "stop", DAEMON)
     run("systemctl", "reset-failed", DAEMON)
+    return {}
+
+
+def unit_in_force(world: World) -> dict[str, Any]:
+    """What the unit promises is so in the process that it started, and not only in its file."""
+    pid = main_pid()
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    uid = str(pwd.getpwnam("games").pw_uid)
+    assert status["Uid"].split() == [uid] * 4, status["Uid"]
+    assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    assert re.search(r"^Max core file size +1 +1 +bytes", limits, re.MULTILINE), limits
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "-500\n"
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 10
+
+    # Seen from inside of its mount namespace, as its user.
+    def tried(*command: str) -> bool:
+        inside = ["nsenter", f"--mount=/proc/{pid}/ns/mnt", "setpriv", "--reuid=games", "--regid=games"]
+        done = subprocess.run([*inside, "--clear-groups", *command], check=False, capture_output=True)
+        return done.returncode == 0
+
+    assert tried("test", "-w", "/var/lib/aitbc/miner")
+    assert tried("test", "-w", "/var/log/aitbc/miner")
+    Path("/home/of-somebody").touch()
+    Path("/tmp/of-somebody").touch()
+    for path in ("/home/of-somebody", "/tmp/of-somebody"):
+        assert not tried("test", "-e", path), path
+        Path(path).unlink()
+    read_only = {
+        line.split()[4]: "ro" in line.split()[5].split(",")
+        for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    }
+    assert read_only["/"], read_only
+    assert not read_only["/var/lib/aitbc/miner"], read_only
+    # Nobody is told the token by what everybody, or the user itself, can read of the process.
+    for name in ("environ", "cmdline"):
+        assert TOKEN.encode() not in Path(f"/proc/{pid}/{name}").read_bytes(), name
     return {}
 
 

@@ -6,7 +6,7 @@ from egress import host_and_secret
 from events import daemon_reload, kill_9, reboot, rebooted, restart, stop_jobs_unit, upgrade, watchdog
 from limits import limits_in_force, memory_over, processes_over, python_task
 from packages import configure, install, purge, remove, security_figures
-from runbook import runbook, without_a_token
+from runbook import runbook, unit_in_force, without_a_token
 from world import World, vital
 
 
@@ -30,6 +30,7 @@ ALL = (
     a_job,
     python_task,
     host_and_secret,
+    unit_in_force,
     runbook,
     limits_in_force,
     memory_over,
