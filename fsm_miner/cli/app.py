@@ -50,7 +50,7 @@ Exit codes:
   5    the journal is not this version's to take over
   130  interrupted (Ctrl-C)
 
-The configuration is --config PATH, else $FSM_MINER_CONFIG, else /etc/aitbc/miner/config.yaml.
+The configuration is --config PATH, after the command; else $FSM_MINER_CONFIG, else /etc/aitbc/miner/config.yaml.
 Colour is for terminals only, and NO_COLOR turns it off.
 """
 
