@@ -23,6 +23,7 @@ _PERSONALITIES = (0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)  # plain, and askin
 _TERMINAL = (0x5412, 0x541C, 0x5423)
 _UNIX, _NETLINK = 1, 16
 _RLIMIT_CORE = 4
+_SOL_SOCKET, _SO_LINGER = 1, 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class _Machine:
     setrlimit: int
     prlimit64: int
     shmget: int
+    setsockopt: int
 
 
 _MACHINES = {
@@ -53,6 +55,7 @@ _MACHINES = {
         setrlimit=160,
         prlimit64=302,
         shmget=29,
+        setsockopt=54,
     ),
     "aarch64": _Machine(
         0xC000_00B7,
@@ -66,6 +69,7 @@ _MACHINES = {
         setrlimit=164,
         prlimit64=261,
         shmget=194,
+        setsockopt=208,
     ),
 }
 
@@ -117,6 +121,7 @@ def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
         [one for request in _TERMINAL for one in _if(_JEQ, request, _ERRNO | errno.EPERM)],
     )
     program += _cores_stay(known)
+    program += _argument(known.setsockopt, 1, _no_lingering())
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
@@ -141,6 +146,19 @@ def _cores_stay(known: _Machine) -> list[_Instruction]:
                 (_RETURN, 0, 0, _DONE),
             ],
         ),
+    ]
+
+
+def _no_lingering() -> list[_Instruction]:
+    """Have no socket linger, and say that it does; for after the option's level was loaded.
+
+    Who closes the last descriptor of such a socket waits, for as long as it says. That may be the daemon, which takes
+    copies of descriptors to see how much a job has written (runners.descriptors).
+    """
+    return [
+        (_JEQ, 0, 3, _SOL_SOCKET),
+        (_LOAD, 0, 0, _ARG_AT + 8 * 2),
+        *_if(_JEQ, _SO_LINGER, _DONE),
     ]
 
 

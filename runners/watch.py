@@ -2,23 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from functools import partial
 
 from runners import cgroup_counts as counts
 from runners.clock import boottime_ns
 from runners.lock import LockState, look
 from runners.measure import measure_written
+from runners.meter import UsageMeter
 from runners.process import init_pidfd
 from runners.reserve import DiskReserve
 from runners.run import Limits, RunFiles
-from runners.series import UsageSeries, read_lines
+from runners.series import UsageSeries
 from runners.status import read_status
 from runners.usage import count_processes, exact_memory, sample_tree, tree_of
 
-__all__ = ["Breach", "BreachKind", "Usage", "UsageMeter", "log_breach", "monitor", "processes_breach"]
+__all__ = ["Breach", "BreachKind", "log_breach", "monitor", "processes_breach"]
 
 _MIB = 1024 * 1024
 _POLL_MIN_S = 0.02
@@ -28,6 +29,10 @@ _WRITTEN_EVERY_S = 1.0
 _WALK_SHARE = 0.05
 # With little left on the disk it may be more: whoever fills it must be found before it is full.
 _WALK_SHARE_PRESSING = 0.25
+# One that takes longer than this goes on beside everything else that is looked at.
+_WALK_AWAITED_S = 0.05
+# What can't be counted in this time is too much. A slow disk needs minutes for the most files that a job may have.
+_WALK_MAX_S = 900.0
 
 
 class BreachKind(Enum):
@@ -49,93 +54,6 @@ class Breach:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the run used. Exact from a cgroup; else memory is as of the last look, so short runs are underestimated.
-
-    None: nobody saw it. Unknown is not nothing.
-
-    `more` is what only a cgroup tells, each as far as this kernel counts it: `throttled_s` (held back by its CPU
-    quota), `processes_max`, `io_read_mb` and `io_written_mb` (disks), `stalled_s` (waiting, by resource).
-    """
-
-    cpu_s: float | None
-    max_rss_mb: float | None
-    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what is known of it as JSON-ready data, for the journal and the coordinator."""
-        known = {"cpu_s": self.cpu_s, "max_rss_mb": self.max_rss_mb}
-        return {**{name: value for name, value in known.items() if value is not None}, **self.more}
-
-
-class UsageMeter:
-    """Collects the usage of one run; its figures only ever grow."""
-
-    def __init__(self) -> None:
-        self._cpu_s: float | None = None
-        self._peak_bytes: int | None = None
-        self._memory_bytes = 0
-        self._written_bytes = 0
-        self._more: dict[str, Any] = {}
-
-    @property
-    def usage(self) -> Usage:
-        """The usage as it is known now."""
-        return Usage(
-            None if self._cpu_s is None else round(self._cpu_s, 3),
-            None if self._peak_bytes is None else round(self._peak_bytes / _MIB, 1),
-            dict(self._more),
-        )
-
-    def note(self, cpu_s: float | None, memory_bytes: int | None) -> None:
-        """Take one look into account; None is what that look could not tell."""
-        if cpu_s is not None:
-            self._cpu_s = max(self._cpu_s or 0.0, cpu_s)
-        if memory_bytes is not None:
-            self._peak_bytes = max(self._peak_bytes or 0, memory_bytes)
-        self._memory_bytes = self._memory_bytes if memory_bytes is None else memory_bytes
-
-    def note_written(self, written_bytes: int) -> None:
-        """Take what lies below the run's folders now into account."""
-        self._written_bytes = written_bytes
-
-    def note_cpu(self, cpu_s: float) -> None:
-        """Take the kernel's own count of processor time into account."""
-        self.note(cpu_s, None)
-
-    def note_cgroup(self, files: RunFiles) -> None:
-        """Take the cgroup's own figures: at each look, and at the end, before it is removed."""
-        if files.cgroup is not None:
-            counted = counts.usage(files.cgroup)
-            peak = counted.memory_peak_bytes
-            self.note(counted.cpu_s, counted.memory_bytes if peak is None else peak)
-            self._memory_bytes = counted.memory_bytes or 0
-            self._more |= _more(counted)
-
-    def note_series(self, files: RunFiles, run: int) -> None:
-        """Take what was written down of a run into account, by an earlier daemon too."""
-        for line in read_lines(files.usage):
-            if line["run"] == run:
-                self.note(line["cpu_s"], round(line["memory_mb"] * _MIB))
-
-    def note_in(self, series: UsageSeries, files: RunFiles) -> None:
-        """Write what is known now into the run's series."""
-        pressure = {} if files.cgroup is None else counts.pressure(files.cgroup)
-        series.add(self._cpu_s or 0.0, self._memory_bytes, self._written_bytes, pressure)
-
-
-def _more(counted: counts.CgroupUsage) -> dict[str, Any]:
-    found = {
-        "throttled_s": None if counted.throttled_s is None else round(counted.throttled_s, 3),
-        "processes_max": counted.processes_max,
-        "io_read_mb": None if counted.read_bytes is None else round(counted.read_bytes / _MIB, 1),
-        "io_written_mb": None if counted.written_bytes is None else round(counted.written_bytes / _MIB, 1),
-        "stalled_s": {name: round(s, 3) for name, s in counted.stalled_s.items()} or None,
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
 async def monitor(
     files: RunFiles,
     limits: Limits,
@@ -154,26 +72,57 @@ async def monitor(
     facts = read_status(files.status).launched
     log_offset = 0 if facts is None else facts.log_offset
     end_ns = started_boottime_ns + round(limits.time_s * 1e9)
-    next_walk = next_pressing = 0.0
+    walks = _Walks(partial(_written, files, limits, meter, reserve))
     delay_s = _POLL_MIN_S
-    while look(files.lock) is LockState.HELD:
-        breach = _time(end_ns, limits, boottime) or _log(files, limits, log_offset)
-        breach = breach or await asyncio.to_thread(_processes, files, limits, meter)
-        pressing = reserve is not None and reserve.short() is not None
-        if breach is None and time.monotonic() >= (next_pressing if pressing else next_walk):
-            began = time.monotonic()
-            breach = await asyncio.to_thread(_written, files, limits, meter, reserve)
-            took_s = time.monotonic() - began
-            next_walk = time.monotonic() + max(_WRITTEN_EVERY_S, took_s / _WALK_SHARE)
-            next_pressing = time.monotonic() + took_s / _WALK_SHARE_PRESSING
-        if series is not None and (breach is not None or series.due()):
-            await asyncio.to_thread(meter.note_in, series, files)
-        if breach is not None:
-            return breach
-        left_s = (end_ns - boottime()) / 1e9
-        await asyncio.sleep(max(0.0, min(delay_s, left_s)))
-        delay_s = min(_POLL_MAX_S, delay_s * 1.5)
-    return None
+    try:
+        while look(files.lock) is LockState.HELD:
+            breach = _time(end_ns, limits, boottime) or _log(files, limits, log_offset)
+            breach = breach or await asyncio.to_thread(_processes, files, limits, meter)
+            pressing = reserve is not None and reserve.short() is not None
+            breach = breach or await walks.look(pressing=pressing)
+            if series is not None and (breach is not None or series.due()):
+                await asyncio.to_thread(meter.note_in, series, files)
+            if breach is not None:
+                return breach
+            left_s = (end_ns - boottime()) / 1e9
+            await asyncio.sleep(max(0.0, min(delay_s, left_s)))
+            delay_s = min(_POLL_MAX_S, delay_s * 1.5)
+        return None
+    finally:
+        walks.close()
+
+
+class _Walks:
+    """Walks over what a run has written, one after the other: very many files hold up no other look."""
+
+    def __init__(self, measure: Callable[[], Breach | None]) -> None:
+        self._measure = measure
+        self._walk: asyncio.Task[Breach | None] | None = None
+        self._began = self._next = self._next_pressing = 0.0
+
+    async def look(self, *, pressing: bool) -> Breach | None:
+        """Begin a walk if one is due, and return what one that has ended found."""
+        if self._walk is None:
+            if time.monotonic() < (self._next_pressing if pressing else self._next):
+                return None
+            self._began = time.monotonic()
+            self._walk = asyncio.create_task(asyncio.to_thread(self._measure))
+        done, _ = await asyncio.wait({self._walk}, timeout=_WALK_AWAITED_S)
+        now = time.monotonic()
+        took_s = now - self._began
+        if not done:
+            if took_s < _WALK_MAX_S:
+                return None
+            return Breach(BreachKind.OUTPUT, f"wrote what takes longer than {_WALK_MAX_S:g} s to count")
+        self._next = now + max(_WRITTEN_EVERY_S, took_s / _WALK_SHARE)
+        self._next_pressing = now + took_s / _WALK_SHARE_PRESSING
+        walk, self._walk = self._walk, None
+        return walk.result()
+
+    def close(self) -> None:
+        """Wait for none any more; it only reads."""
+        if self._walk is not None:
+            self._walk.cancel()
 
 
 def _time(end_ns: int, limits: Limits, boottime: Callable[[], int]) -> Breach | None:

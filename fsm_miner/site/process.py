@@ -20,6 +20,7 @@ from runners.host import HostTools
 from runners.launch import Launched, launch
 from runners.launch import LaunchFailed as RunLaunchFailed
 from runners.lock import AlreadyStarted, Identity, identity
+from runners.meter import UsageMeter
 from runners.reserve import DiskReserve
 from runners.run import Limits, RunFiles, RunSpec
 from runners.sandbox import backstop_s
@@ -28,7 +29,7 @@ from runners.shortage import is_shortage, refused_by_disk
 from runners.status import read_status
 from runners.stop import StopOutcome, end_nameless, end_strays, stop
 from runners.wait import Alive, Ended, NotStarted, observe, wait_end
-from runners.watch import Breach, BreachKind, UsageMeter, monitor
+from runners.watch import Breach, BreachKind, monitor
 from states.codes import ErrorCode, Failure
 from states.job import Job
 from states.stimuli import LaunchFailed, LaunchSucceeded, LimitHit, ProcessFound, ProcessGone

@@ -11,9 +11,10 @@ from runners import cgroup
 from runners import cgroup_counts as counts
 from runners.cgroup_cpus import choose_cpus, format_cpus, parse_cpus
 from runners.cgroup_lacks import lacks
+from runners.meter import UsageMeter
 from runners.run import Limits, RunFiles
 from runners.series import UsageSeries, parse_lines
-from runners.watch import UsageMeter, processes_breach
+from runners.watch import processes_breach
 
 MIB = 1024 * 1024
 NAME = "j-1.run-1"

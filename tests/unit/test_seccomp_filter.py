@@ -157,6 +157,15 @@ def test_the_limit_on_cores_stays_and_may_be_asked_for(machine, setrlimit, prlim
     assert answer(machine, prlimit, [0, core, 0, 0x7FFF_0000]) == ALLOW
 
 
+@pytest.mark.parametrize(("machine", "setsockopt"), [("x86_64", 54), ("aarch64", 208)])
+def test_no_socket_lingers_and_other_options_are_set(machine, setsockopt):
+    fd, value, high = 3, 0x7FFF_0000, 1 << 32
+    for level, option in ((1, 13), (1 | high, 13), (1, 13 | high)):
+        assert answer(machine, setsockopt, [fd, level, option, value, 8]) == ERRNO | 0
+    for level, option in ((1, 2), (1, 9), (6, 13), (0, 13), (6, 1)):
+        assert answer(machine, setsockopt, [fd, level, option, value, 8]) == ALLOW
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 @given(number=st.integers(0, NEWEST_KNOWN), args=st.lists(st.integers(0, 2**64 - 1), max_size=6))
 def test_everything_has_an_answer_and_most_is_allowed(machine, number, args):

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsm_miner.forensics.samples import RUNS_MAX, read_samples
+from runners.meter import UsageMeter
 from runners.run import RunFiles
 from runners.series import BYTES_MAX, LINES_MAX, UsageSeries, parse_lines
-from runners.watch import UsageMeter
 from tests.support.needs import lacking
 
 MIB = 1024 * 1024

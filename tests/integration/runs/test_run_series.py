@@ -5,8 +5,9 @@ from itertools import pairwise
 
 from fsm_miner.forensics.samples import read_samples
 from runners.clock import utc_ns
+from runners.meter import UsageMeter
 from runners.series import UsageSeries
-from runners.watch import UsageMeter, monitor
+from runners.watch import monitor
 from tests.integration.runs.conftest import limits_of
 
 SCRIPT = (

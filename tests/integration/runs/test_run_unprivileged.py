@@ -17,7 +17,8 @@ from runners.stop import stop
 from runners.verdict import chain_failure
 from runners.status import read_status
 from runners.wait import Ended, wait_end
-from runners.watch import UsageMeter, monitor
+from runners.watch import monitor
+from runners.meter import UsageMeter
 base = Path(sys.argv[1])
 for part in ("work", "input", "output", "logs", "control"):
     (base / part).mkdir()
@@ -144,7 +145,7 @@ asyncio.run(broken("print('second', flush=True); os.fchmod(1, 0)"))
     assert (home / "logs/exec.log").read_text() == "first\nsecond\n"
 
 
-UNREADABLE = """
+MEMORY_OF_ANOTHERS_PROGRAM = """
 import subprocess, sys
 from runners.usage import exact_memory
 child = subprocess.Popen([PROGRAM, "-c", "x = bytearray(40 << 20); print(len(x), flush=True); input()"],
@@ -165,5 +166,42 @@ def test_memory_of_a_program_that_may_be_run_but_not_read_counts(as_nobody):
         program = Path(name) / "python"
         shutil.copy("/usr/bin/python3", program)
         program.chmod(0o711)
-        done, _home = as_nobody(f"PROGRAM = {str(program)!r}\n{UNREADABLE}")
+        done, _home = as_nobody(f"PROGRAM = {str(program)!r}\n{MEMORY_OF_ANOTHERS_PROGRAM}")
     assert done.stdout == b"True\n", done
+
+
+LINGER = """
+import resource, signal, socket, struct
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+with socket.create_server(('127.0.0.1', 0)) as listener:
+    name, peers = listener.getsockname(), []
+    for _ in range(6):
+        a = socket.create_connection(name)
+        peers.append(listener.accept()[0])
+        a.setblocking(False)
+        try:
+            while True:
+                a.send(bytes(65536))
+        except BlockingIOError:
+            pass
+        a.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 100_000))
+        pid = os.fork()
+        if pid == 0:
+            libc.prctl(4, 0, 0, 0, 0)
+            for n in range(10, hard - 1):
+                os.dup2(a.fileno(), n)
+            time.sleep(100)
+        a.close()
+        time.sleep(0.8 + 0.1 * len(peers))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+with open('/job/work/x', 'wb') as f:
+    f.write(bytes(20 << 20))
+time.sleep(100)
+"""
+
+
+def test_a_socket_that_lingers_holds_up_nobody_who_looks_at_it(as_nobody):
+    lines, _ = told(as_nobody, f"asyncio.run(broken({LINGER!r}, time_s=50, output_mb=16))")
+    assert lines[0].startswith("OUTPUT wrote 2"), lines

@@ -5,15 +5,18 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+from runners import watch
+from runners.meter import UsageMeter
 from runners.process import init_pidfd
 from runners.stop import stop
 from runners.usage import count_processes, exact_memory, tree_of
 from runners.wait import wait_end
-from runners.watch import BreachKind, UsageMeter, monitor
+from runners.watch import Breach, BreachKind, monitor
 
 MIB = 1024 * 1024
 
@@ -229,6 +232,36 @@ def test_processor_time_of_ended_children_is_counted(runs):
         return await watching
 
     assert asyncio.run(go()) is None
+
+
+@pytest.fixture
+def counting_never_ends(monkeypatch):
+    """Have nothing that a run writes be counted before the watching is over."""
+    over = threading.Event()
+    monkeypatch.setattr(watch, "measure_written", lambda *_, **__: over.wait())
+    monkeypatch.setattr(watch._Walks, "close", lambda _: over.set())
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ("head -c 200M /dev/zero | tail -c 150M", BreachKind.MEMORY),
+        ("head -c 3M /dev/zero; sleep 60", BreachKind.LOG),
+    ],
+    ids=["memory", "log"],
+)
+def test_counting_for_long_what_it_wrote_holds_up_no_other_look(
+    runs, limits, counting_never_ends, script, kind
+):
+    breach, _ = breach_of(runs, runs.shell(script, limits=limits(memory_mb=100, log_mb=1)))
+    assert breach is not None
+    assert breach.kind is kind
+
+
+def test_what_can_not_be_counted_in_any_time_is_too_much(runs, counting_never_ends, monkeypatch):
+    monkeypatch.setattr(watch, "_WALK_MAX_S", 0.2)
+    breach, _ = breach_of(runs, runs.shell("sleep 60"))
+    assert breach == Breach(BreachKind.OUTPUT, "wrote what takes longer than 0.2 s to count")
 
 
 def test_one_file_cannot_grow_far_beyond_the_limit_even_without_a_watcher(runs, limits):

@@ -19,11 +19,12 @@ from runners.cgroup import remove
 from runners.host import HostProblems, HostTools, probe_host
 from runners.launch import Launched, launch
 from runners.lock import LockState, look
+from runners.meter import UsageMeter
 from runners.run import Limits, RunPaths, RunSpec
 from runners.stop import StopOutcome, stop
 from runners.verdict import verdict
 from runners.wait import wait_end
-from runners.watch import Breach, UsageMeter, monitor
+from runners.watch import Breach, monitor
 
 ROOT = Path("/sys/fs/cgroup")
 PARENT = ROOT / SLICE / JOBS_UNIT
