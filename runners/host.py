@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from runners.descriptors import can_look
 from runners.run import Bind
 from runners.seccomp import machine_known, seccomp_filter
 
@@ -94,7 +95,8 @@ class HostTools:
     `masked` are files of /proc that jobs can't read, `masked_folders` folders of /proc and /sys that they find empty.
     `base_nice` is this process's own niceness, `base_oom` its oom_score_adj: the chain adds only what is missing.
     `processes_max` is this user's hard limit on processes, None if there is none; nobody but root can set a higher
-    one; `cores_max` is that on core files, in bytes. `seccomp` is the filter on jobs' system calls; empty without a
+    one; `cores_max` is that on core files, in bytes. `sees_hidden`: whether what jobs hide from /proc can be counted
+    (`runners.descriptors`). `seccomp` is the filter on jobs' system calls; empty without a
     sandbox, and where none is known for `machine` (`runners.seccomp`); `seccomp_uncounted` is that of runs without a
     cgroup.
     """
@@ -117,6 +119,7 @@ class HostTools:
     base_oom: int = 0
     processes_max: int | None = None
     cores_max: int | None = None
+    sees_hidden: bool = True
     machine: str = ""
     seccomp: bytes = field(default=b"", repr=False)
     seccomp_uncounted: bytes = field(default=b"", repr=False)
@@ -141,6 +144,11 @@ class HostTools:
             found.append(
                 "the limit on core files is 0 and can't be raised to 1 (LimitCORE=1 in the daemon's unit): the memory "
                 "of a job that crashes goes to the program that kernel.core_pattern names, if it names one"
+            )
+        if not self.sees_hidden:
+            found.append(
+                "kernel.yama.ptrace_scope is 3, or a filter refuses pidfd_getfd: files without a name are not counted "
+                "where a job hides what it has open"
             )
         return tuple(found)
 
@@ -213,6 +221,7 @@ def probe_host(
         base_oom=int(Path("/proc/self/oom_score_adj").read_text()),
         processes_max=_hard_limit(resource.RLIMIT_NPROC),
         cores_max=_hard_limit(resource.RLIMIT_CORE),
+        sees_hidden=can_look(),
     )
     return host if backend == "none" else _with_bwrap(host, search_path, machine or os.uname().machine)
 

@@ -71,6 +71,11 @@ def test_where_the_limit_on_cores_can_not_be_raised_jobs_still_start_and_it_is_s
     assert dataclasses.replace(none, cores_max=None).lacks == ()
 
 
+def test_where_nobody_looks_into_what_jobs_hide_it_is_said():
+    (lack,) = dataclasses.replace(HOST, cores_max=None, seccomp=b"filter", sees_hidden=False).lacks
+    assert "kernel.yama.ptrace_scope" in lack
+
+
 def test_the_chain_enters_a_cgroup_first_and_leaves_counting_to_it():
     argv = assemble(SPEC, HOST, cgroup=Path("/cg/j-1-1")).argv
     assert argv[:2] == ("/bin/sh", "-c")

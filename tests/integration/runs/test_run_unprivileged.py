@@ -115,6 +115,14 @@ def test_permissions_taken_away_again_and_again_end_the_job_and_nothing_else(as_
     assert lines[1].startswith("Ended(")
 
 
+def test_whether_a_process_that_hides_can_be_looked_into_is_known(as_nobody):
+    ask = "from pathlib import Path\nfrom runners.descriptors import can_look\nprint(can_look(), "
+    ask += "[can_look(Path(f'{n}')) for n in range(4)])"
+    write = "from pathlib import Path\nfor n in range(3): Path(f'{n}').write_text(f'{n + 1}\\n')\n"
+    done, _ = as_nobody(f"import os, sys\nos.chdir(sys.argv[1])\n{write}{ask}")
+    assert done.stdout.decode() == "True [True, True, False, True]\n", done
+
+
 @pytest.mark.parametrize("hide", [UNDUMPABLE, UNREADABLE], ids=["undumpable", "unreadable program"])
 def test_files_without_a_name_count_of_a_process_that_hides_them(as_nobody, hide):
     lines, _ = told(as_nobody, f"asyncio.run(broken({hide + NAMELESS!r}, time_s=8, output_mb=16))")
