@@ -106,8 +106,8 @@ class Supervisor:
     # Asking.
 
     def jobs(self) -> list[Job]:
-        """Return the unfinished jobs."""
-        return [live.job for live in self._live.values()]
+        """Return the unfinished jobs; one whose offer is just being written down is none yet."""
+        return [live.job for live in self._live.values() if live.job is not NEW]
 
     def job(self, key: StreamKey) -> Job | None:
         """Return one unfinished job."""

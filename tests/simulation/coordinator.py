@@ -101,6 +101,7 @@ class Server:
         self.confused = False
         """Whether it may believe what never was so: then a lease without an end gets one."""
         # What really happened, whatever the database says.
+        self.handed_out: set[str] = set()
         self.ever_acked: set[Key] = set()
         self.ever_recorded: list[tuple[int, Key, str]] = []
         self.contents: dict[tuple[str, int, str], str] = {}
@@ -239,6 +240,8 @@ class Server:
         if not self.habits.heartbeats:
             return Absent()
         for item in beat.running:
+            named = item["job_id"]
+            self.holds("named", named in self.handed_out, f"a heartbeat names {named!r}: never handed out")
             job = self.jobs.get(item["job_id"])
             if job is not None and job.key == (item["job_id"], item["attempt"]) and job.state == "leased":
                 job.deadline_s = self.deadline()
@@ -277,21 +280,26 @@ class Server:
         self.tick()
         if self._whim(self.habits.garbage):
             self.fault("coordinator: garbage")
-            return JobOffer(copy.deepcopy(self.chance.choice(MANIFESTS)))
+            return self._hand_out(copy.deepcopy(self.chance.choice(MANIFESTS)))
         if self.jobs and self._whim(self.habits.offer_again):
             known = self.chance.choice(list(self.jobs.values()))
             if known.state in {"leased", "over"} and known.key in self.memory.acked:
                 self.fault("coordinator: hands out again")
                 self.note(f"hands out {known.job_id}/{known.attempt} again")
-                return JobOffer(self._manifest(known))
+                return self._hand_out(self._manifest(known))
         for job in self.jobs.values():
             if job.state == "queued" and self._fits(job, request):
                 job.state = "offered"
                 job.deadline_s = self.now_s + self.habits.offer_s
                 if job.attempt > 1:
                     self.say(job.job_id, "abandon")  # the earlier attempts
-                return JobOffer(self._manifest(job))
+                return self._hand_out(self._manifest(job))
         return NothingToDo()
+
+    def _hand_out(self, manifest: Any) -> JobOffer:
+        if isinstance(manifest, dict):
+            self.handed_out.add(str(manifest.get("job_id")))
+        return JobOffer(manifest)
 
     @staticmethod
     def _manifest(job: ServerJob) -> dict[str, Any]:

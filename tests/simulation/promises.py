@@ -41,6 +41,7 @@ PROMISES = {
     "few-deliveries": "no more deliveries are under way at once than configured, and one that is told again",
     "oldest-first": "of the outcomes whose time has come, those tried least often go first, and of them the oldest",
     "loops": "no loop ends, and heartbeats go on while the token is good",
+    "named": "a heartbeat names nothing but jobs that were handed out",
     "no-storm": "no call is made more than 120 times a minute",
     "stops": "an orderly stop takes less than five minutes",
     "starts": "every stream can be read at every start",

@@ -47,6 +47,13 @@ class TakesSilenceForNo(Supervisor):
         return await super()._step(live, stimulus, patient=patient)
 
 
+class NamesTheNameless(Supervisor):
+    """Counts a job in before its offer is written down."""
+
+    def jobs(self):
+        return [live.job for live in self._live.values()]
+
+
 class CountsNothing(Supervisor):
     """Pulls without end and grants every slot that is asked for."""
 
@@ -179,6 +186,11 @@ _BUSY = replace(
     outages=(found.Outage(2.0, 200.0, found.Fate.SERVER_ERROR),),
     fair_from_s=200.0,
 )
+_SLOW = replace(
+    SCRIPTS["success"](),
+    acts=(Act(0.0, "the disk takes up to", 60.0), Act(200.0, "the disk takes up to", 0.0)),
+    fair_from_s=200.0,
+)
 _ASKED = Scenario(
     1,
     (JobSpec("j1", 0.1, Behaviour(60.0)),),
@@ -209,6 +221,7 @@ _LAUNCHED = simulate(SCRIPTS["success"]()).points.index("after launch j1/1") + 1
         (_MANY, "outbox", Crowd, "few-deliveries"),
         (_MANY, "outbox", NewestFirst, "oldest-first"),
         (_BUSY, "heartbeat", GivesUp, "loops"),
+        (_SLOW, "supervisor", NamesTheNameless, "named"),
         (_DRAIN, "pull", Greedy, "held-back"),
         (_BUSY, "pull", Impatient, "no-storm"),
         *((one, "echo", Silent, "ends") for one in list(FOUND.values())[-2:]),

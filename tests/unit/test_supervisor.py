@@ -82,28 +82,29 @@ def memory():
     return MemoryJournal(boot_id="boot", now_ns=count(1).__next__)
 
 
-def play(journal, script, given=None, *, slots=1):
+async def played(journal, script, given=None, *, slots=1):
     """Run `script(supervisor, observer, effects)` with a fresh supervisor over `journal`."""
+    observer, effects = Observer(), given or Effects()
+    supervisor = Supervisor(
+        journal,
+        effects,
+        observer,
+        policy=Policy(),
+        capacity=lambda: Capacity(slots, 0),
+        clock=Clock(),
+        dice=Dice(),
+    )
+    supervisor.open_admission()
+    try:
+        async with asyncio.timeout(10):
+            return await script(supervisor, observer, effects)
+    finally:
+        await supervisor.stop()
 
-    async def run():
-        observer, effects = Observer(), given or Effects()
-        supervisor = Supervisor(
-            journal,
-            effects,
-            observer,
-            policy=Policy(),
-            capacity=lambda: Capacity(slots, 0),
-            clock=Clock(),
-            dice=Dice(),
-        )
-        supervisor.open_admission()
-        try:
-            async with asyncio.timeout(10):
-                return await script(supervisor, observer, effects)
-        finally:
-            await supervisor.stop()
 
-    return asyncio.run(run())
+def play(journal, script, given=None, *, slots=1):
+    """Do so in a loop of its own."""
+    return asyncio.run(played(journal, script, given, slots=slots))
 
 
 async def until(condition):
@@ -267,6 +268,38 @@ def test_what_the_node_lacks_for_a_moment_changes_nothing_for_the_job(instructio
     events = [record.event for record in journal.read(KEY)]
     assert events[-1] == "Delivered"
     assert "RetryScheduled" not in events
+
+
+class Slow:
+    """A journal whose first append takes until `go`."""
+
+    def __init__(self, journal):
+        self._journal = journal
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+
+    async def append(self, key, seq, entries):
+        self.begun.set()
+        await self.go.wait()
+        return await self._journal.append(key, seq, entries)
+
+
+def test_a_job_is_none_before_its_offer_is_written_down():
+    """A heartbeat meanwhile must not name it: it would have no name."""
+
+    async def script():
+        slow = Slow(memory())
+
+        async def look(supervisor, _observer, _effects):
+            offering = asyncio.create_task(supervisor.offer(OFFER))
+            await slow.begun.wait()
+            before = supervisor.jobs()
+            slow.go.set()
+            assert await offering
+            return before, [job.job_id for job in supervisor.jobs()]
+
+        return await played(slow, look, Idle())
+
+    assert asyncio.run(script()) == ([], ["j-1"])
 
 
 class Defective(Effects):
