@@ -20,10 +20,14 @@ class AlreadyRunning(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A daemon that lives: its process id, and where its status page is, if it has one."""
+    """A daemon that lives: its process id, and where its status page is, if it has one.
+
+    Whoever may write into the state folder may have written that. `user` is whose file says so.
+    """
 
     pid: int
     health_url: str | None
+    user: int
 
 
 class Instance:
@@ -122,7 +126,7 @@ def find_running(state_dir: Path) -> Running | None:
 
     """
     try:
-        fd = os.open(_path(state_dir), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(_path(state_dir), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     try:
@@ -133,7 +137,7 @@ def find_running(state_dir: Path) -> Running | None:
             pid, url = found.get("pid"), found.get("health_url")
             if not isinstance(pid, int):
                 return None
-            return Running(pid, url if isinstance(url, str) else None)
+            return Running(pid, url if isinstance(url, str) else None, os.fstat(fd).st_uid)
         return None
     finally:
         os.close(fd)

@@ -14,7 +14,7 @@ from fsm_miner.cli.health_page import NoAnswer, health, jobs_of
 from fsm_miner.cli.options import ConfigOption, settings
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.output import Screen, clean, progress_console
-from fsm_miner.cli.running import catches, health_url, the_running
+from fsm_miner.cli.running import catches, health_url, the_running, user_of
 from fsm_miner.config import Config
 from fsm_miner.instance import Running, find_running
 
@@ -117,7 +117,7 @@ class Watch:
         """Send the signal, once the daemon listens to it.
 
         Raises:
-            Refused: it is gone, does not listen, or belongs to another user.
+            Refused: it is gone, does not listen, or belongs to another user than this one or the lock.
 
         """
         pid = self._running.pid
@@ -130,6 +130,12 @@ class Watch:
                     f"the daemon (process {pid}) does not listen to {number.name}; it may still be starting",
                 )
             self._sleep(_POLL_S)
+        if user_of(pid) != self._running.user:
+            raise Refused(
+                ExitCode.HOST,
+                f"{self._config.state_dir}/daemon.lock names process {pid}, which is not of the user that the file "
+                f"belongs to: not told; systemctl kill --kill-whom=main -s {number.name} aitbc-miner does it",
+            )
         try:
             self._kill(pid, number)
         except ProcessLookupError:

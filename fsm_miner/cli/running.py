@@ -6,7 +6,7 @@ from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.config import Config
 from fsm_miner.instance import Running, find_running
 
-__all__ = ["NOT_RUNNING", "catches", "health_url", "listen_url", "the_running"]
+__all__ = ["NOT_RUNNING", "catches", "health_url", "listen_url", "the_running", "user_of"]
 
 NOT_RUNNING = (
     "no daemon runs in this state folder; start it, under systemd for example: systemctl start aitbc-miner"
@@ -50,9 +50,19 @@ def catches(pid: int, signal_number: int, proc: Path = Path("/proc")) -> bool:
 
     A daemon that is just starting has none yet, and the signal would end it.
     """
+    mask = _status(proc / str(pid), "SigCgt:")
+    return mask is not None and bool(int(mask, 16) >> (signal_number - 1) & 1)
+
+
+def user_of(pid: int, proc: Path = Path("/proc")) -> int | None:
+    """Return the process's user id, None if there is no such process."""
+    user = _status(proc / str(pid), "Uid:")
+    return None if user is None else int(user)
+
+
+def _status(process: Path, name: str) -> str | None:
     try:
-        lines = (proc / str(pid) / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (process / "status").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return False
-    mask = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
-    return bool(int(mask, 16) >> (signal_number - 1) & 1)
+        return None
+    return next((line.split()[1] for line in lines if line.startswith(name)), None)

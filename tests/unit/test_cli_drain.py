@@ -9,7 +9,7 @@ from fsm_miner.cli.drain import Watch, drained
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.running import catches, listen_url
 from fsm_miner.config import parse_config
-from fsm_miner.instance import Instance, Running
+from fsm_miner.instance import Instance, Running, find_running
 
 PAGE = {"draining": True, "registered": True, "pull_held_back": "draining", "jobs": []}
 
@@ -51,7 +51,9 @@ def watch(tmp_path):
                 raise error
             sent.append((pid, number))
 
-        return Watch(config(tmp_path), Running(os.getpid(), None), lambda: now[0], sleep, kill), sent
+        return Watch(
+            config(tmp_path), Running(os.getpid(), None, os.getuid()), lambda: now[0], sleep, kill
+        ), sent
 
     instance = Instance(tmp_path)
     yield make
@@ -88,8 +90,28 @@ def test_why_it_could_not_be_told(watch, error, code, words):
     assert refused.value.code is code
 
 
+def test_whoever_may_write_the_lock_does_not_choose_whom_root_signals(tmp_path):
+    sent = []
+    owner = os.getuid() + 1
+    named = Watch(
+        config(tmp_path),
+        Running(os.getpid(), None, owner),
+        lambda: 0.0,
+        lambda _: None,
+        lambda *one: sent.append(one),
+    )
+    with pytest.raises(Refused, match="which is not of the user that the file belongs to") as refused:
+        named.tell(signal.SIGINT)
+    assert (refused.value.code, sent) == (ExitCode.HOST, [])
+
+
+def test_a_pipe_in_place_of_the_lock_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "daemon.lock")
+    assert find_running(tmp_path) is None
+
+
 def test_a_daemon_that_is_gone_is_noticed(tmp_path):
-    gone = Watch(config(tmp_path), Running(2**22 + 1, None), lambda: 0.0, lambda _: None)
+    gone = Watch(config(tmp_path), Running(2**22 + 1, None, os.getuid()), lambda: 0.0, lambda _: None)
     with pytest.raises(Refused, match="has ended meanwhile"):
         gone.tell(signal.SIGUSR1)
 
