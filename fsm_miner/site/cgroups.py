@@ -29,6 +29,7 @@ __all__ = [
 JOBS_UNIT = "aitbc-miner-jobs.service"
 SLICE = "aitbcminer.slice"
 _ROOT = Path("/sys/fs/cgroup")
+_AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
 _NO_HIERARCHY = (
     "this machine has no unified cgroup v2 hierarchy (if it has version 1 instead: "
     "systemd.unified_cgroup_hierarchy=1 on the kernel's command line)"
@@ -94,7 +95,18 @@ def _judged(parent: Path, root: Path) -> Found:
 
 def _without(problem: str) -> str:
     """Say what the lack of cgroups means."""
-    return f"{problem}; the watchdog enforces memory and processes, and cpu_threads binds nothing"
+    nice = (
+        "; cpu_nice counts within a job only, as kernel.sched_autogroup_enabled is 1" if _by_session() else ""
+    )
+    return f"{problem}; the watchdog enforces memory and processes, and cpu_threads binds nothing{nice}"
+
+
+def _by_session() -> bool:
+    """Whether the kernel shares processors between sessions, whatever the niceness of who is in them (sched(7))."""
+    try:
+        return _AUTOGROUP.read_text(encoding="ascii").strip() == "1"
+    except OSError:
+        return False  # a kernel without it
 
 
 def isolation(host: HostTools | None, cgroup_parent: Path | None) -> tuple[str, ...]:

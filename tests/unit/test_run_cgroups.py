@@ -10,6 +10,7 @@ from fsm_miner.cli.check_host import cgroup_findings
 from fsm_miner.cli.finding import Level, Lines
 from fsm_miner.clock import SystemClock, SystemDice
 from fsm_miner.observer import DaemonObserver
+from fsm_miner.site import cgroups
 from fsm_miner.site.cgroups import JOBS_UNIT, SLICE, RunCgroups, find_parent, installed_parent, isolation
 from fsm_miner.site.process import Processes, Watched
 from journal.port import StreamKey
@@ -70,6 +71,15 @@ def test_why_there_is_none_is_said(root, text, reason):
     assert look.tags == ("memory-watchdog",)
     assert look.lacks == (absent,)
     assert "cpu_threads binds nothing" in absent
+
+
+@pytest.mark.parametrize(("setting", "told"), [("1\n", True), ("0\n", False), (None, False)])
+def test_niceness_that_counts_for_nothing_is_said(root, monkeypatch, setting, told):
+    file = root / "autogroup"
+    if setting is not None:
+        file.write_text(setting)
+    monkeypatch.setattr(cgroups, "_AUTOGROUP", file)
+    assert ("cpu_nice counts within a job only" in find_parent(own(root, "4:memory:/\n"), root)[1]) is told
 
 
 def test_a_lacking_controller_of_the_needed_ones_is_said(root, parent):
