@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.process import children_of
+from runners.process import children_of, read_proc
 
 __all__ = ["TreeSample", "count_processes", "exact_memory", "sample_tree", "tree_of"]
 
@@ -68,8 +68,8 @@ def sample_tree(init: int, crowded: Callable[[], bool] = lambda: False) -> TreeS
     processes = resident = anonymous = ticks = 0
     for pid in tree_of(init, crowded):
         try:
-            pages = Path(f"/proc/{pid}/statm").read_bytes().split()
-            stat = Path(f"/proc/{pid}/stat").read_bytes()
+            pages = read_proc(f"/proc/{pid}/statm").split()
+            stat = read_proc(f"/proc/{pid}/stat")
         except _GONE:
             continue
         # num_threads, and below: counted from the end of the name, which may hold anything
@@ -105,7 +105,7 @@ def exact_memory(init: int, crowded: Callable[[], bool] = lambda: False) -> int:
 def _unshared_kib(pid: int) -> int:
     """Return what a process holds in pages that are of no file and no shared memory, by what everybody may read."""
     try:
-        pages = Path(f"/proc/{pid}/statm").read_bytes().split()
+        pages = read_proc(f"/proc/{pid}/statm").split()
     except _GONE:
         return 0
     return max(0, int(pages[1]) - int(pages[2])) * _PAGE // 1024
