@@ -40,6 +40,7 @@ class _Machine:
     prlimit64: int
     shmget: int
     setsockopt: int
+    ioprio_set: int
 
 
 _MACHINES = {
@@ -56,6 +57,7 @@ _MACHINES = {
         prlimit64=302,
         shmget=29,
         setsockopt=54,
+        ioprio_set=251,
     ),
     "aarch64": _Machine(
         0xC000_00B7,
@@ -70,6 +72,7 @@ _MACHINES = {
         prlimit64=261,
         shmget=194,
         setsockopt=208,
+        ioprio_set=30,
     ),
 }
 
@@ -111,6 +114,8 @@ def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
         program += _if(_JEQ, known.shmget, _ERRNO | errno.ENOSYS)
     for number in _refused(known):
         program += _if(_JEQ, number, _ERRNO | errno.EPERM)
+    # Anybody may raise what ionice lowered, as far as the class best-effort goes; a job stays where it was put.
+    program += _if(_JEQ, known.ioprio_set, _DONE)
     program += _argument(known.clone, 0, [*_if(_JSET, _CLONE_NEW, _ERRNO | errno.EPERM)])
     program += _argument(known.socket, 0, _families())
     program += _argument(known.socketpair, 0, _only((_UNIX,), _ERRNO | errno.EAFNOSUPPORT))

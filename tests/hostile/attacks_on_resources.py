@@ -119,14 +119,29 @@ RESOURCES = (
     ),
     attack(
         "processor",
-        "all processors, at the highest priority",
-        "it can't raise its priority, and runs below everybody else",
+        "all processors and the disk, at the highest priority",
+        "it can't raise its priorities, and runs below everybody else",
         "say('nice', attempt(os.setpriority, os.PRIO_PROCESS, 0, -10), os.getpriority(os.PRIO_PROCESS, 0) >= 10)\n"
         "say('realtime', attempt(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(50)))\n"
+        "before = libc.syscall(252, 1, 0); libc.syscall(251, 1, 0, 2 << 13)\n"
+        "say('disk', before == libc.syscall(252, 1, 0) != 2 << 13)\n"
         "end = time.monotonic() + 1.5\n"
         "for _ in range(4):\n    if os.fork() == 0:\n        while time.monotonic() < end: pass\n        os._exit(0)\n"
         "while time.monotonic() < end: pass",
-        lines=("nice EACCES True", "realtime EPERM"),
+        lines=("nice EACCES True", "realtime EPERM", "disk True"),
+    ),
+    attack(
+        "disk caches",
+        "to have the whole machine write out its caches again and again, by sync, syncfs and fsync",
+        "it may; its priority for the disk is low, and it ends",
+        "end = time.monotonic() + 1.5\nroot = os.open('/usr', os.O_RDONLY)\n"
+        "for flush in (os.sync, lambda: libc.syncfs(root), lambda: os.fsync(own.fileno())):\n"
+        "    if os.fork() == 0:\n"
+        "        own = open('/job/work/%d' % os.getpid(), 'wb', buffering=0); n = 0\n"
+        "        while time.monotonic() < end: os.pwrite(own.fileno(), bytes(4096), 0); flush(); n += 1\n"
+        "        os._exit(0 if n else 1)\n"
+        "say('flushed', [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(3)])",
+        lines=("flushed [0, 0, 0]",),
     ),
     attack(
         "higher limits",

@@ -157,6 +157,12 @@ def test_the_limit_on_cores_stays_and_may_be_asked_for(machine, setrlimit, prlim
     assert answer(machine, prlimit, [0, core, 0, 0x7FFF_0000]) == ALLOW
 
 
+@pytest.mark.parametrize(("machine", "ioprio_set", "ioprio_get"), [("x86_64", 251, 252), ("aarch64", 30, 31)])
+def test_its_priority_for_the_disk_stays_and_may_be_asked_for(machine, ioprio_set, ioprio_get):
+    assert answer(machine, ioprio_set, [1, 0, 2 << 13]) == ERRNO | 0
+    assert answer(machine, ioprio_get, [1, 0]) == ALLOW
+
+
 @pytest.mark.parametrize(("machine", "setsockopt"), [("x86_64", 54), ("aarch64", 208)])
 def test_no_socket_lingers_and_other_options_are_set(machine, setsockopt):
     fd, value, high = 3, 0x7FFF_0000, 1 << 32
