@@ -21,6 +21,8 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Of special purpose (IANA's registries), and public addresses to the ipaddress of Python before 3.11.10 and 3.12.4.
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "2001::/23", "3fff::/20")))
 # Where clouds answer with their machines' credentials; the usual place, 169.254.169.254, is link-local.
 _METADATA = frozenset(
     map(
@@ -76,7 +78,8 @@ class AddressPolicy:
         if ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
             return "is no address of a host"
         # Python takes the old site-local addresses (fec0::/10) for public ones.
-        public = ip.is_global and not (isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local)
+        site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
+        public = ip.is_global and not site_local and not any(ip in network for network in _SPECIAL)
         if not public and not self.trusts(host, port):
             return f"is not public, and {host}:{port} is neither the coordinator nor listed as allowed"
         return None

@@ -165,4 +165,5 @@ def host_tools(config: Config) -> HostTools | HostProblems:
     return probe_host(
         "none" if config.sandbox.backend == "none" else "bwrap",
         extra_binds=[Bind(path, str(path)) for path in config.sandbox.extra_ro_binds],
+        copies=config.state_dir / "copies",
     )

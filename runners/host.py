@@ -1,6 +1,6 @@
-"""What this machine offers for running jobs: programs, system folders, the sandbox's abilities.
+"""What this machine offers for running jobs, probed once at start: programs, system folders, the sandbox's abilities.
 
-Probed once at start. The facts are data, so that the assembly of a sandbox is a pure function of them.
+The facts are data, so that the assembly of a sandbox is a pure function of them.
 """
 
 import os
@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from runners.descriptors import can_look
+from runners.own_copies import ORIGINALS, Copies, prepare_copies
 from runners.run import Bind
 from runners.seccomp import machine_known, seccomp_filter
+from runners.system_view import FOLDERS_MASKED, PROC_MASKED, system_folders
 
-__all__ = ["Backend", "HostProblems", "HostTools", "parse_version", "probe_host", "system_folders"]
+__all__ = ["Backend", "HostProblems", "HostTools", "parse_version", "probe_host"]
 
 Backend = Literal["bwrap", "none"]
 
@@ -32,57 +34,6 @@ _PACKAGES = {
     "env": "coreutils",
     "setpriv": "util-linux",
 }
-_TOP_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/libx32", "/lib64")
-# Only what programs need to find their libraries, fonts and public certificates. Never /etc/ssl as a whole:
-# /etc/ssl/private would be readable for a job of a daemon that runs as root. Nothing that tells which machine this is
-# or where: no /etc/localtime (jobs live in UTC), hostname, machine-id, passwd.
-_ETC = (
-    "/etc/ld.so.cache",
-    "/etc/alternatives",
-    "/etc/ssl/certs",
-    "/etc/ssl/openssl.cnf",
-    "/etc/fonts",
-    "/etc/nsswitch.conf",
-    "/etc/mime.types",
-    "/etc/OpenCL",
-    "/etc/vulkan",
-)
-# What /proc tells of the machine, not of processes: a job of a daemon that runs as root owns these files. And what
-# tells this machine from others: its kernel's command line (disks' ids), the id of its boot.
-_PROC_MASKED = (
-    "/proc/bootconfig",
-    "/proc/cmdline",
-    "/proc/interrupts",
-    "/proc/iomem",
-    "/proc/ioports",
-    "/proc/kallsyms",
-    "/proc/kcore",
-    "/proc/key-users",
-    "/proc/keys",
-    "/proc/kmsg",
-    "/proc/kpagecgroup",
-    "/proc/kpagecount",
-    "/proc/kpageflags",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/random/boot_id",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/vmallocinfo",
-)
-# Hardware, in folders. Those of /sys for jobs on cards that need it: cgroups name other jobs, DMI the machine's serial.
-_FOLDERS_MASKED = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/scsi",
-    "/sys/devices/virtual/dmi",
-    "/sys/devices/virtual/net",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-    "/sys/fs",
-    "/sys/kernel",
-)
 _VERSION_MIN = (0, 8)  # Debian 12; --size, --disable-userns and the namespaces in the status are there
 _PROBE_TIMEOUT_S = 10
 
@@ -94,11 +45,10 @@ class HostTools:
     `binds` are system folders, read-only; `links` are (target, path) of symbolic links such as /bin -> usr/bin.
     `masked` are files of /proc that jobs can't read, `masked_folders` folders of /proc and /sys that they find empty.
     `base_nice` is this process's own niceness, `base_oom` its oom_score_adj: the chain adds only what is missing.
-    `processes_max` is this user's hard limit on processes, None if there is none; nobody but root can set a higher
-    one; `cores_max` is that on core files, in bytes. `sees_hidden`: whether what jobs hide from /proc can be counted
-    (`runners.descriptors`). `seccomp` is the filter on jobs' system calls; empty without a
-    sandbox, and where none is known for `machine` (`runners.seccomp`); `seccomp_uncounted` is that of runs without a
-    cgroup.
+    `processes_max` is this user's hard limit on processes, None if there is none; `cores_max` is that on core files,
+    in bytes. `sees_hidden`: whether what jobs hide from /proc can be counted. `copies`: see `Copies`. `seccomp`
+    is the filter on jobs' system calls; empty without a sandbox, and where none is known for `machine`
+    (`runners.seccomp`); `seccomp_uncounted` is that of runs without a cgroup.
     """
 
     sh: str
@@ -120,6 +70,7 @@ class HostTools:
     processes_max: int | None = None
     cores_max: int | None = None
     sees_hidden: bool = True
+    copies: Copies = ORIGINALS
     machine: str = ""
     seccomp: bytes = field(default=b"", repr=False)
     seccomp_uncounted: bytes = field(default=b"", repr=False)
@@ -147,10 +98,9 @@ class HostTools:
             )
         if not self.sees_hidden:
             found.append(
-                "kernel.yama.ptrace_scope is 3, or a filter refuses pidfd_getfd: files without a name are not counted "
-                "where a job hides what it has open"
+                "kernel.yama.ptrace_scope is 3, or a filter refuses pidfd_getfd: files that a job hides are not counted"
             )
-        return tuple(found)
+        return (*found, *filter(None, [self.copies.lack]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,31 +116,18 @@ def parse_version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.groups() if part is not None) if match else ()
 
 
-def system_folders(root: Path = Path("/")) -> tuple[tuple[Bind, ...], tuple[tuple[str, str], ...]]:
-    """Return what of the system is shown to every job: read-only binds, and links (merged /usr)."""
-    binds: list[Bind] = []
-    links: list[tuple[str, str]] = []
-    for name in _TOP_FOLDERS:
-        path = root / name[1:]
-        if path.is_symlink():
-            links.append((str(path.readlink()), name))
-        elif path.is_dir():
-            binds.append(Bind(path, name))
-    binds.extend(Bind(root / name[1:], name) for name in _ETC if (root / name[1:]).exists())
-    return tuple(binds), tuple(links)
-
-
 def probe_host(
     backend: Backend = "bwrap",
     *,
     extra_binds: Sequence[Bind] = (),
     search_path: str = _TRUSTED_PATH,
     machine: str | None = None,
+    copies: Path | None = None,
 ) -> HostTools | HostProblems:
     """Find the programs and try the sandbox once. Blocks for some milliseconds: call it at start.
 
     `backend="none"` is for an operator who wants no sandbox and says so; it is never chosen by itself.
-    `machine` is the processor's architecture, as uname(2) names it; None: this one's.
+    `machine` is the processor's architecture, as uname(2) names it; None: this one's. `copies`: see `prepare_copies`.
     """
     found = {name: shutil.which(name, path=search_path) for name in _PACKAGES}
     problems = [
@@ -215,18 +152,22 @@ def probe_host(
         bwrap_version=(),
         binds=binds + tuple(extra_binds),
         links=links,
-        masked=tuple(path for path in _PROC_MASKED if Path(path).exists()),
-        masked_folders=tuple(path for path in _FOLDERS_MASKED if Path(path).is_dir()),
+        masked=tuple(path for path in PROC_MASKED if Path(path).exists()),
+        masked_folders=tuple(path for path in FOLDERS_MASKED if Path(path).is_dir()),
         base_nice=os.getpriority(os.PRIO_PROCESS, 0),
         base_oom=int(Path("/proc/self/oom_score_adj").read_text()),
         processes_max=_hard_limit(resource.RLIMIT_NPROC),
         cores_max=_hard_limit(resource.RLIMIT_CORE),
         sees_hidden=can_look(),
     )
-    return host if backend == "none" else _with_bwrap(host, search_path, machine or os.uname().machine)
+    return (
+        host if backend == "none" else _with_bwrap(host, search_path, machine or os.uname().machine, copies)
+    )
 
 
-def _with_bwrap(host: HostTools, search_path: str, machine: str) -> HostTools | HostProblems:
+def _with_bwrap(
+    host: HostTools, search_path: str, machine: str, folder: Path | None
+) -> HostTools | HostProblems:
     bwrap = shutil.which("bwrap", path=search_path)
     if bwrap is None:
         return HostProblems(
@@ -236,6 +177,8 @@ def _with_bwrap(host: HostTools, search_path: str, machine: str) -> HostTools | 
     if version < _VERSION_MIN:
         have = ".".join(map(str, version)) or "unknown"
         return HostProblems((f"{bwrap}: version {have}, 0.8 or newer is needed: apt install bubblewrap",))
+    copies = prepare_copies(folder, bwrap)
+    bwrap = copies.of(bwrap)
     seccomp = seccomp_filter(machine) if machine_known(machine) else b""
     tried = [
         bwrap,
@@ -274,6 +217,7 @@ def _with_bwrap(host: HostTools, search_path: str, machine: str) -> HostTools | 
         machine=machine,
         seccomp=seccomp,
         seccomp_uncounted=uncounted,
+        copies=copies,
     )
 
 

@@ -34,6 +34,7 @@ __all__ = ["LaunchFailed", "Launched", "launch"]
 _DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 # Above every descriptor number that the child uses, so that no dup2 there overwrites a source.
 _SOURCE_FD_MIN = 64
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 class LaunchFailed(RunError):
@@ -95,9 +96,9 @@ def launch(
             os.write(status, launch_line(facts))
             if cgroup_parent is not None:
                 cgroups.create(cgroup_parent, spec.name, spec.limits)
-            null = _closing(opened, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            host.copies.make_nodes((*host.copies.devices, *spec.devices))
             targets = {
-                0: null,
+                0: _closing(opened, _nothing()),
                 1: output,
                 2: log,
                 LOCK_FD: locks[0],
@@ -139,6 +140,13 @@ def _undo(spec: RunSpec, group: Path | None) -> None:
         cgroups.remove(group)
     spec.status.unlink(missing_ok=True)
     spec.lock.unlink()
+
+
+def _nothing() -> int:
+    """Return a file that has nothing to read: of /dev/null root's jobs could take the permissions away by fchmod(2)."""
+    fd = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    return fd
 
 
 def _closing(opened: ExitStack, fd: int) -> int:

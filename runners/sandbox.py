@@ -200,6 +200,8 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
     for name, value in (*spec.env.items(), *spec.secret_env.items()):
         yield from ("--setenv", name, value)
     yield from ("--proc", "/proc", "--dev", "/dev")
+    for device in host.copies.devices:
+        yield from ("--dev-bind", host.copies.of(device), device)
     for path in host.masked:
         yield from ("--ro-bind", "/dev/null", path)
     yield from _hidden(host, "/proc/")
@@ -212,7 +214,7 @@ def _options(spec: RunSpec, host: HostTools) -> Iterator[str]:
     for target, path in host.links:
         yield from ("--symlink", target, path)
     for device in spec.devices:
-        yield from ("--dev-bind", device, device)
+        yield from ("--dev-bind", host.copies.of(device), device)
     yield from _bind_options(
         (
             Bind(spec.paths.work, JOB_VIEW.work, writable=True),

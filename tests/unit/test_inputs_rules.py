@@ -67,7 +67,8 @@ def test_some_addresses_are_for_nobody(address: str):
     "address",
     ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "100.127.255.254", "198.18.0.1",
      "192.0.0.8", "192.0.2.1", "0.1.2.3", "fc00::1", "fd00::254", "fec0::1", "::1%lo", "::ffff:10.0.0.1",
-     "64:ff9b::7f00:1", "2002:7f00:1::", "2002:a00:1::", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1"],
+     "64:ff9b::7f00:1", "2002:7f00:1::", "2002:a00:1::", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1",
+     "192.0.0.170", "2001:2::1", "3fff::1"],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_for_trusted_hosts_only(address: str):
     policy = AddressPolicy.for_coordinator("https://Coord.local/api/v1", ("files.lan", 8080))

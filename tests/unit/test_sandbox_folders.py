@@ -8,9 +8,10 @@ import pytest
 from fsm_miner.cli.check_host import sandbox_findings
 from fsm_miner.cli.finding import Level, Lines
 from fsm_miner.site.cgroups import RunCgroups, isolation
-from runners.host import HostProblems, parse_version, probe_host, system_folders
+from runners.host import HostProblems, parse_version, probe_host
 from runners.measure import DEPTH_MAX, measure_written
 from runners.opening import open_fresh, open_log
+from runners.system_view import system_folders
 
 
 def test_written_counts_files_once_and_follows_no_link(tmp_path):

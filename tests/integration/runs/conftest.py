@@ -22,8 +22,8 @@ DEADLINE_S = 30
 
 
 @pytest.fixture(scope="session")
-def host() -> HostTools:
-    found = probe_host()
+def host(tmp_path_factory: pytest.TempPathFactory) -> HostTools:
+    found = probe_host(copies=tmp_path_factory.mktemp("host") / "copies")
     if isinstance(found, HostProblems):
         message = "; ".join(found.problems)
         lacking(message)
