@@ -9,10 +9,10 @@ KERNEL = (
         "kernel settings",
         "to set core_pattern, and to press SysRq",
         "read-only, even under a daemon of root",
-        "for path in ('kernel/core_pattern', 'vm/drop_caches', 'kernel/sysrq'): "
-        "say(attempt(open, '/proc/sys/' + path, 'w'))\n"
-        "say(attempt(open, '/proc/sysrq-trigger', 'w') != 'ok')",
-        lines=("EROFS", "True"),
+        "for path in ('kernel/core_pattern', 'vm/drop_caches'): say(attempt(open, '/proc/sys/' + path, 'w'))\n"
+        # Not every kernel has these.
+        "for path in ('sys/kernel/sysrq', 'sysrq-trigger'): say(attempt(open, '/proc/' + path, 'w') != 'ok')",
+        lines=("EROFS", "EROFS", "True", "True"),
     ),
     attack(
         "kernel memory",

@@ -160,7 +160,7 @@ class Asker:
                 try:
                     answer = http.get(self._url)
                     answer.json()
-                    if answer.status_code not in {200, 503}:
+                    if answer.status_code != 200:
                         self.problems.append(f"status {answer.status_code}")
                 except (httpx.HTTPError, json.JSONDecodeError) as error:
                     self.problems.append(repr(error))

@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fsm_miner.site.cgroups import RunCgroups
+from runners.host import probe_host
 from tests.integration.daemon.rig import MARKER, TOKEN, Node, printed, until
 
 
@@ -155,3 +157,20 @@ def test_who_connects_to_the_health_page_and_says_nothing_is_sent_away(rigs):
                 return False  # among so many, one that has not asked yet is sent away too
 
         until(served, "others are served")
+
+
+def test_what_keeps_jobs_apart_here_and_what_can_not_be_had_is_told_to_everybody(rigs):
+    rig = rigs()
+    look = RunCgroups(probe_host()).look()  # this process is in the daemon's cgroup
+    assert {"sandbox-bubblewrap", "seccomp"} < set(look.tags)
+    (descriptor,) = [node["descriptor"] for node in rig.coordinator.ask("GET", "/admin/nodes")["nodes"]]
+    health = rig.node.health()
+    (started,) = [line["attrs"] for line in rig.node.log("started")]
+    assert set(look.tags) < set(descriptor["tags"])
+    for told in (health, started):
+        assert (told["isolation"], told["isolation_lacks"]) == (list(look.tags), list(look.lacks))
+    job = rig.coordinator.run(printed("echo hi"))["job_id"]
+    (launched,) = rig.node.await_event(job, "Launched")
+    assert launched.data["isolation"] == list(look.tags)
+    # Each lack is said: a tag that is not the best to be had comes with a sentence.
+    assert (look.lacks == ()) is (look.tags == ("sandbox-bubblewrap", "seccomp", "cgroup-v2"))

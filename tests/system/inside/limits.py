@@ -39,6 +39,8 @@ def limits_in_force(world: World) -> dict[str, Any]:
     assert read["memory.max"] == str(64 * _MIB), read
     assert read["memory.oom.group"] == "1", read
     assert int(read["pids.max"]) > 0, read
+    # Caches are taken back a little before the limit: 1/128 of it.
+    assert int((group / "memory.high").read_text()) == 64 * _MIB - 64 * _MIB // 128
     assert read["cpu.max"] == "100000 100000", read
     # Everything of it is in there, and the daemon is not.
     inside = processes_of(group)
