@@ -105,8 +105,9 @@ def coordinator_libraries(release: Release) -> Path:
 
 
 def kept(name: str, made_from: list[str], make: Callable[[Path], None]) -> Path:
-    """Return the kept thing, made now if its inputs have changed; what was made from others goes."""
-    digest = hashlib.sha256("\0".join(made_from).encode()).hexdigest()[:16]
+    """Return the kept thing, made now if its inputs, or this module, have changed; what was made from others goes."""
+    how = Path(__file__).read_text()
+    digest = hashlib.sha256("\0".join([*made_from, how]).encode()).hexdigest()[:16]
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}-{digest}"
