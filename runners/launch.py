@@ -96,7 +96,7 @@ def launch(
             os.write(status, launch_line(facts))
             if cgroup_parent is not None:
                 cgroups.create(cgroup_parent, spec.name, spec.limits)
-            host.copies.make_nodes((*host.copies.devices, *spec.devices))
+            host.copies.restore(spec.devices)
             targets = {
                 0: _closing(opened, _nothing()),
                 1: output,

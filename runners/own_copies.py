@@ -18,34 +18,52 @@ __all__ = ["ORIGINALS", "Copies", "prepare_copies"]
 _DEVICES = ("/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero")
 _NOBODY = 65534
 _NODE = stat.S_IFCHR | 0o666
-_PROGRAM_MODE = 0o555
+_PROGRAM = stat.S_IFREG | 0o555
 
 
 @dataclass(frozen=True, slots=True)
 class Copies:
     """Where they are, in `folder`; None: jobs get what is the system's.
 
-    `devices` are to be shown in the place of what bubblewrap shows. `lack` says what is wrong with the system's.
+    `devices` are to be shown in the place of what bubblewrap shows, `program` is the sandbox's own. `lack` says what is
+    wrong with the system's.
     """
 
     folder: Path | None = None
     devices: tuple[str, ...] = ()
+    program: str | None = None
     lack: str | None = None
 
     def of(self, path: str) -> str:
         """Return the copy of a device or a program, named by its absolute path; without a folder, that itself."""
         return path if self.folder is None else str(self.folder / path[1:])
 
-    def make_nodes(self, devices: Iterable[str]) -> None:
-        """Make those nodes that are not there as they should be. Another thread may do the same at the same time.
+    def restore(self, devices: Iterable[str] = ()) -> None:
+        """Make what is not there as it should be, and nodes of `devices`. Another thread may do so at the same time.
 
         Raises:
-            OSError: there is no such device, or this user can't make nodes.
+            OSError: there is no such device, this user can't make nodes, or the folder of the folder is gone.
 
         """
-        if self.folder is not None:
-            for device in devices:
-                _make_node(Path(self.of(device)), os.stat(device).st_rdev)  # noqa: PTH116 - beside lstat
+        if self.folder is None:
+            return
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        for device in (*self.devices, *devices):
+            number = os.stat(device).st_rdev  # noqa: PTH116 - beside lstat
+            node = Path(self.of(device))
+            if not _is(node, _NODE, number):
+                _put(node, _NODE, lambda made, number=number: os.mknod(made, _NODE, number))
+        if self.program is not None and not _is(Path(self.of(self.program)), _PROGRAM, 0):
+            self.copy(self.program)
+
+    def copy(self, program: str) -> None:
+        """Copy a program anew.
+
+        Raises:
+            OSError: there is none, or it can't be copied.
+
+        """
+        _put(Path(self.of(program)), _PROGRAM, lambda made: shutil.copyfile(program, made))
 
 
 ORIGINALS = Copies()
@@ -56,11 +74,11 @@ def prepare_copies(folder: Path | None, program: str) -> Copies:
     """Make copies of the devices and of `program` in `folder`, where this is root; elsewhere the originals do."""
     if folder is None or os.geteuid() != 0:
         return ORIGINALS
-    copies = Copies(folder, tuple(device for device in _DEVICES if Path(device).exists()))
+    copies = Copies(folder, tuple(device for device in _DEVICES if Path(device).exists()), program)
     try:
-        copies.make_nodes(copies.devices)
+        copies.restore()
+        copies.copy(program)  # it may be another version by now
         os.close(os.open(copies.of("/dev/null"), os.O_RDWR | os.O_CLOEXEC))
-        _put(Path(copies.of(program)), _PROGRAM_MODE, lambda made: shutil.copyfile(program, made))
         if not os.access(copies.of(program), os.X_OK):
             raise PermissionError(0, "no program may be run from there")
     except OSError as error:
@@ -71,26 +89,21 @@ def prepare_copies(folder: Path | None, program: str) -> Copies:
     return copies
 
 
-def _make_node(node: Path, number: int) -> None:
-    if not _is_right(node, number):
-        _put(node, stat.S_IMODE(_NODE), lambda made: os.mknod(made, _NODE, number))
-
-
 def _put(target: Path, mode: int, make: Callable[[Path], object]) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
     try:
         make(made)
         os.chown(made, _NOBODY, _NOBODY)
-        made.chmod(mode)  # whatever the umask
+        made.chmod(stat.S_IMODE(mode))  # whatever the umask
         made.replace(target)
     finally:
         made.unlink(missing_ok=True)
 
 
-def _is_right(node: Path, number: int) -> bool:
+def _is(path: Path, mode: int, number: int) -> bool:
     try:
-        found = os.lstat(node)
+        found = os.lstat(path)
     except FileNotFoundError:
         return False
-    return (found.st_mode, found.st_rdev, found.st_uid) == (_NODE, number, _NOBODY)
+    return (found.st_mode, found.st_rdev, found.st_uid) == (mode, number, _NOBODY)

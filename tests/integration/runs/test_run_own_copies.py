@@ -1,6 +1,7 @@
 """The few devices that a job has, and the sandbox's program: a job takes them from nobody, also under root."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_a_job_takes_nothing_that_is_everybodys(runs):
 def test_copies_are_needed_by_nobody_but_root(tmp_path):
     assert prepare_copies(None, "/usr/bin/bwrap") is ORIGINALS
     assert ORIGINALS.of("/dev/nvidia0") == "/dev/nvidia0"
-    ORIGINALS.make_nodes(["/dev/nvidia-that-is-not-there"])
+    ORIGINALS.restore(["/dev/nvidia-that-is-not-there"])
     if os.geteuid() != 0:
         assert prepare_copies(tmp_path / "copies", "/usr/bin/bwrap") is ORIGINALS
 
@@ -91,13 +92,13 @@ def test_copies_are_needed_by_nobody_but_root(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
 def test_what_is_not_as_it_should_be_is_made_anew(tmp_path):
     copies = prepare_copies(tmp_path / "copies", "/usr/bin/bwrap")
-    assert copies == Copies(tmp_path / "copies", tuple(map(str, DEVICES)))
+    assert copies == Copies(tmp_path / "copies", tuple(map(str, DEVICES)), "/usr/bin/bwrap")
     program, null, zero = (Path(copies.of(path)) for path in ("/usr/bin/bwrap", "/dev/null", "/dev/zero"))
     assert program.read_bytes() == BWRAP.read_bytes()
     assert (program.stat().st_uid, stat.S_IMODE(program.stat().st_mode)) == (65534, 0o555)
     first = null.stat()
     assert (first.st_rdev, first.st_uid, stat.S_IMODE(first.st_mode)) == (os.makedev(1, 3), 65534, 0o666)
-    copies.make_nodes(copies.devices)
+    copies.restore()
     assert null.stat().st_ino == first.st_ino
     null.chmod(0)
     zero.unlink()
@@ -117,3 +118,11 @@ def test_where_root_can_make_none_it_is_said(tmp_path):
     copies = prepare_copies(tmp_path / "file" / "copies", "/usr/bin/bwrap")
     assert copies.of("/dev/null") == "/dev/null"
     assert "run the daemon as another user" in (copies.lack or "")
+
+
+def test_copies_that_somebody_has_removed_are_there_again_at_the_next_run(runs):
+    folder = runs.host.copies.folder
+    assert (folder is None) is (os.geteuid() != 0)
+    if folder is not None:
+        shutil.rmtree(folder)
+    assert runs.finish(runs.shell("echo hi > /dev/null")) == Ended(0)
