@@ -24,7 +24,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _HEAD = """# The hostile suite
 
 What a stranger's job may try, each one run for real by `tests/hostile`, which `make test` includes: the installed
-daemon, a real bubblewrap, a rule that lets the job do whatever a program can. Each attack prints what it got, and the
+daemon, a real bubblewrap, a rule that lets the job do whatever a program can; as root, once more under a daemon that is
+not, as the units run it. Each attack prints what it got, and the
 test compares that with what it must have got; what shows from outside only (who was connected to, what was delivered)
 is looked at from outside. At the end the folders of all these jobs are swept, and nothing of them may be left.
 

@@ -48,6 +48,16 @@ print(json.dumps({k: lines[k].strip() for k in ("CapInh", "CapPrm", "CapEff", "C
     assert {int(value, 16) for value in found.values()} == {0}
 
 
+def test_every_namespace_is_its_own(runs):
+    kinds = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+    found = told(
+        runs,
+        f"import json, os; print(json.dumps([os.readlink('/proc/self/ns/' + kind) for kind in {kinds}]))",
+    )
+    ours = [str(Path("/proc/self/ns", kind).readlink()) for kind in kinds]
+    assert [kind for kind, inside, outside in zip(kinds, found, ours, strict=True) if inside == outside] == []
+
+
 def test_no_further_user_namespace(runs):
     spec = runs.spec("/usr/bin/unshare", "--user", "/bin/true")
     assert runs.finish(spec) != Ended(0)
