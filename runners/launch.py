@@ -13,7 +13,7 @@ from runners import cgroup as cgroups
 from runners.clock import boot_id, boottime_ns, utc_ns
 from runners.host import Backend, HostTools
 from runners.lock import RunError, create_locked
-from runners.opening import open_fresh, open_log
+from runners.opening import open_fresh, open_log, open_memory
 from runners.run import RunFiles, RunSpec, files_of
 from runners.sandbox import (
     GATE_FD,
@@ -144,7 +144,7 @@ def _undo(spec: RunSpec, group: Path | None) -> None:
 
 def _nothing() -> int:
     """Return a file that has nothing to read: of /dev/null root's jobs could take the permissions away by fchmod(2)."""
-    fd = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd = open_memory("stdin")
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     return fd
 
@@ -176,7 +176,7 @@ def _pipe_of(content: bytes) -> Generator[int]:
         os.close(write_fd)
         if not fits:
             os.close(read_fd)
-            read_fd = os.memfd_create("options", os.MFD_CLOEXEC)
+            read_fd = open_memory("options")
             if os.write(read_fd, content) != len(content):
                 raise OSError("the sandbox's options do not fit into memory")
             os.lseek(read_fd, 0, os.SEEK_SET)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runners.descriptors import hidden_descriptors
+from runners.opening import open_memory
 
 __all__ = ["Written", "measure_written"]
 
@@ -167,7 +168,7 @@ def measure_written(
 
 def _memory_device() -> int:
     """Return the device of files in memory that have no name: the kernel's own tmpfs, one for all."""
-    fd = os.memfd_create("here", os.MFD_CLOEXEC)
+    fd = open_memory("here")
     try:
         return os.fstat(fd).st_dev
     finally:
