@@ -76,6 +76,7 @@ def prepare_copies(folder: Path | None, program: str) -> Copies:
         return ORIGINALS
     copies = Copies(folder, tuple(device for device in _DEVICES if Path(device).exists()), program)
     try:
+        folder.parent.mkdir(mode=0o750, parents=True, exist_ok=True)  # at the very first start
         copies.restore()
         copies.copy(program)  # it may be another version by now
         os.close(os.open(copies.of("/dev/null"), os.O_RDWR | os.O_CLOEXEC))

@@ -91,8 +91,9 @@ def test_copies_are_needed_by_nobody_but_root(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
 def test_what_is_not_as_it_should_be_is_made_anew(tmp_path):
-    copies = prepare_copies(tmp_path / "copies", "/usr/bin/bwrap")
-    assert copies == Copies(tmp_path / "copies", tuple(map(str, DEVICES)), "/usr/bin/bwrap")
+    folder = tmp_path / "not" / "there" / "yet"
+    copies = prepare_copies(folder, "/usr/bin/bwrap")
+    assert copies == Copies(folder, tuple(map(str, DEVICES)), "/usr/bin/bwrap")
     program, null, zero = (Path(copies.of(path)) for path in ("/usr/bin/bwrap", "/dev/null", "/dev/zero"))
     assert program.read_bytes() == BWRAP.read_bytes()
     assert (program.stat().st_uid, stat.S_IMODE(program.stat().st_mode)) == (65534, 0o555)
@@ -104,11 +105,11 @@ def test_what_is_not_as_it_should_be_is_made_anew(tmp_path):
     zero.unlink()
     zero.symlink_to("/dev/full")
     program.write_bytes(b"an older version")
-    assert prepare_copies(tmp_path / "copies", "/usr/bin/bwrap") == copies
+    assert prepare_copies(folder, "/usr/bin/bwrap") == copies
     assert stat.S_IMODE(null.stat().st_mode) == 0o666
     assert not zero.is_symlink()
     assert program.read_bytes() == BWRAP.read_bytes()
-    there = sorted(path.name for path in (tmp_path / "copies").rglob("*") if not path.is_dir())
+    there = sorted(path.name for path in folder.rglob("*") if not path.is_dir())
     assert there == sorted([*(path.name for path in DEVICES), "bwrap"])
 
 
