@@ -249,8 +249,9 @@ def test_a_journal_deleted_under_the_daemon_is_written_anew(rig, page, how):
     go = rig.shown / "go"
     (before,) = rig.coordinator.submit(printed("echo x"))
     done_once(rig, before)
-    (job_id,) = rig.coordinator.submit(printed(waiting_for(go)))
-    rig.node.await_event(job_id, "Launched")
+    (job_id,) = rig.coordinator.submit(printed(f"echo up >&2; {waiting_for(go)}"))
+    # Its sandbox stands: until then a daemon of root needs what lies in that folder (runners.own_copies).
+    rig.node.await_printed(job_id, "up")
     how(rig.node.journal_file.parent)
     go.touch()
     done_once(rig, job_id)
@@ -269,8 +270,9 @@ def test_a_journal_deleted_under_the_daemon_is_written_anew(rig, page, how):
 
 def test_a_journal_that_cannot_be_put_back_holds_everything_and_loses_nothing(rig, page):
     go = rig.shown / "go"
-    (job_id,) = rig.coordinator.submit(printed(waiting_for(go)))
-    rig.node.await_event(job_id, "Launched")
+    (job_id,) = rig.coordinator.submit(printed(f"echo up >&2; {waiting_for(go)}"))
+    # Its sandbox stands: until then a daemon of root needs what lies in that folder (runners.own_copies).
+    rig.node.await_printed(job_id, "up")
     state = rig.node.journal_file.parent
     rm_r(state)
     state.write_text("a file in the way")

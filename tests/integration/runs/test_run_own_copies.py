@@ -81,6 +81,19 @@ def test_a_job_takes_nothing_that_is_everybodys(runs):
     ]
 
 
+ALWAYS = {*NAMES, "core", "fd", "ptmx", "pts", "shm", "stderr", "stdin", "stdout"}
+ANOTHER = [path for path in map(Path, ("/dev/loop-control", "/dev/fuse", "/dev/kmsg")) if path.exists()][:1]
+
+
+@pytest.mark.parametrize("assigned", [[], ANOTHER], ids=["none", "one"])
+def test_a_run_has_the_usual_devices_and_those_it_was_assigned(runs, assigned):
+    spec = runs.shell("ls /dev", devices=tuple(map(str, assigned)))
+    assert runs.finish(spec) == Ended(0)
+    seen = set(spec.paths.log.read_text().split())
+    assert {"null", "zero", "shm"} < seen
+    assert seen - ALWAYS == {path.name for path in assigned}
+
+
 def test_copies_are_needed_by_nobody_but_root(tmp_path):
     assert prepare_copies(None, "/usr/bin/bwrap") is ORIGINALS
     assert ORIGINALS.of("/dev/nvidia0") == "/dev/nvidia0"
