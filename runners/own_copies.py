@@ -49,21 +49,15 @@ class Copies:
             return
         self.folder.mkdir(mode=0o700, exist_ok=True)
         for device in (*self.devices, *devices):
-            number = os.stat(device).st_rdev  # noqa: PTH116 - beside lstat
+            number = Path(device).stat().st_rdev
             node = Path(self.of(device))
-            if not _is(node, _NODE, number):
+            if not _is(node, _NODE, st_rdev=number):
                 _put(node, _NODE, lambda made, number=number: os.mknod(made, _NODE, number))
-        if self.program is not None and not _is(Path(self.of(self.program)), _PROGRAM, 0):
-            self.copy(self.program)
-
-    def copy(self, program: str) -> None:
-        """Copy a program anew.
-
-        Raises:
-            OSError: there is none, or it can't be copied.
-
-        """
-        _put(Path(self.of(program)), _PROGRAM, lambda made: shutil.copyfile(program, made))
+        if self.program is not None:
+            original, copy = Path(self.program), Path(self.of(self.program))
+            about = original.stat()
+            if not _is(copy, _PROGRAM, st_size=about.st_size, st_mtime_ns=about.st_mtime_ns):
+                _put(copy, _PROGRAM, lambda made: shutil.copy2(original, made))
 
 
 ORIGINALS = Copies()
@@ -78,7 +72,6 @@ def prepare_copies(folder: Path | None, program: str) -> Copies:
     try:
         folder.parent.mkdir(mode=0o750, parents=True, exist_ok=True)  # at the very first start
         copies.restore()
-        copies.copy(program)  # it may be another version by now
         os.close(os.open(copies.of("/dev/null"), os.O_RDWR | os.O_CLOEXEC))
         if not os.access(copies.of(program), os.X_OK):
             raise PermissionError(0, "no program may be run from there")
@@ -102,9 +95,11 @@ def _put(target: Path, mode: int, make: Callable[[Path], object]) -> None:
         made.unlink(missing_ok=True)
 
 
-def _is(path: Path, mode: int, number: int) -> bool:
+def _is(path: Path, mode: int, **more: int) -> bool:
+    """Whether the copy is nobody's, of this type and mode, and has these other fields of `os.stat_result`."""
     try:
-        found = os.lstat(path)
+        found = path.lstat()
     except FileNotFoundError:
         return False
-    return (found.st_mode, found.st_rdev, found.st_uid) == (mode, number, _NOBODY)
+    right = (found.st_mode, found.st_uid) == (mode, _NOBODY)
+    return right and all(getattr(found, name) == value for name, value in more.items())

@@ -76,7 +76,7 @@ def sample_tree(init: int, crowded: Callable[[], bool] = lambda: False) -> TreeS
         fields = stat[stat.rindex(b")") + 2 :].split()
         processes += int(fields[17])
         resident += int(pages[1]) * _PAGE
-        anonymous += max(0, int(pages[1]) - int(pages[2])) * _PAGE
+        anonymous += _anonymous(pages)
         ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
     held = _memory_folders(init)
     return TreeSample(processes, resident + held, anonymous + held, ticks / _TICKS)
@@ -87,11 +87,11 @@ def exact_memory(init: int, crowded: Callable[[], bool] = lambda: False) -> int:
     private = shared = 0
     for pid in tree_of(init, crowded):
         try:
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            text = _rollup(pid)
+            if text is None:
+                private += _anonymous(read_proc(f"/proc/{pid}/statm").split()) // 1024
+                continue
         except _GONE:
-            continue
-        except PermissionError:  # it runs a program of the system's that its user may not read
-            private += _unshared_kib(pid)
             continue
         fields = {
             words[0]: int(words[1]) for line in text.splitlines()[1:] if len(words := line.split()) == 3
@@ -102,13 +102,17 @@ def exact_memory(init: int, crowded: Callable[[], bool] = lambda: False) -> int:
     return private * 1024 + max(shared * 1024, _memory_folders(init))
 
 
-def _unshared_kib(pid: int) -> int:
-    """Return what a process holds in pages that are of no file and no shared memory, by what everybody may read."""
+def _rollup(pid: int) -> str | None:
+    """Return the sums over a process's pages; None if it runs a program of the system's that its user may not read."""
     try:
-        pages = read_proc(f"/proc/{pid}/statm").split()
-    except _GONE:
-        return 0
-    return max(0, int(pages[1]) - int(pages[2])) * _PAGE // 1024
+        return read_proc(f"/proc/{pid}/smaps_rollup").decode()
+    except PermissionError:
+        return None
+
+
+def _anonymous(pages: list[bytes]) -> int:
+    """Return the bytes of a process in pages that are of no file and no shared memory, by its /proc/<pid>/statm."""
+    return max(0, int(pages[1]) - int(pages[2])) * _PAGE
 
 
 def _memory_folders(init: int) -> int:

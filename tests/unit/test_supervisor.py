@@ -82,29 +82,28 @@ def memory():
     return MemoryJournal(boot_id="boot", now_ns=count(1).__next__)
 
 
-async def played(journal, script, given=None, *, slots=1):
-    """Run `script(supervisor, observer, effects)` with a fresh supervisor over `journal`."""
-    observer, effects = Observer(), given or Effects()
-    supervisor = Supervisor(
-        journal,
-        effects,
-        observer,
-        policy=Policy(),
-        capacity=lambda: Capacity(slots, 0),
-        clock=Clock(),
-        dice=Dice(),
-    )
-    supervisor.open_admission()
-    try:
-        async with asyncio.timeout(10):
-            return await script(supervisor, observer, effects)
-    finally:
-        await supervisor.stop()
-
-
 def play(journal, script, given=None, *, slots=1):
-    """Do so in a loop of its own."""
-    return asyncio.run(played(journal, script, given, slots=slots))
+    """Run `script(supervisor, observer, effects)` with a fresh supervisor over `journal`."""
+
+    async def run():
+        observer, effects = Observer(), given or Effects()
+        supervisor = Supervisor(
+            journal,
+            effects,
+            observer,
+            policy=Policy(),
+            capacity=lambda: Capacity(slots, 0),
+            clock=Clock(),
+            dice=Dice(),
+        )
+        supervisor.open_admission()
+        try:
+            async with asyncio.timeout(10):
+                return await script(supervisor, observer, effects)
+        finally:
+            await supervisor.stop()
+
+    return asyncio.run(run())
 
 
 async def until(condition):
@@ -285,21 +284,17 @@ class Slow:
 
 def test_a_job_is_none_before_its_offer_is_written_down():
     """A heartbeat meanwhile must not name it: it would have no name."""
+    slow = Slow(memory())
 
-    async def script():
-        slow = Slow(memory())
+    async def script(supervisor, _observer, _effects):
+        offering = asyncio.create_task(supervisor.offer(OFFER))
+        await slow.begun.wait()
+        before = supervisor.jobs()
+        slow.go.set()
+        assert await offering
+        return before, [job.job_id for job in supervisor.jobs()]
 
-        async def look(supervisor, _observer, _effects):
-            offering = asyncio.create_task(supervisor.offer(OFFER))
-            await slow.begun.wait()
-            before = supervisor.jobs()
-            slow.go.set()
-            assert await offering
-            return before, [job.job_id for job in supervisor.jobs()]
-
-        return await played(slow, look, Idle())
-
-    assert asyncio.run(script()) == ([], ["j-1"])
+    assert play(slow, script, Idle()) == ([], ["j-1"])
 
 
 class Defective(Effects):

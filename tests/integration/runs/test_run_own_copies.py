@@ -41,7 +41,10 @@ print('stdin', os.read(0, 3), stat.S_ISREG(os.fstat(0).st_mode))
 
 
 def state(path):
-    found = path.stat()
+    return state_of(path.stat())
+
+
+def state_of(found):
     return found.st_mode, found.st_uid, found.st_gid
 
 
@@ -55,10 +58,6 @@ def put_right():
             path.chmod(stat.S_IMODE(was.st_mode))
         if path == BWRAP:
             os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
-
-
-def state_of(found):
-    return found.st_mode, found.st_uid, found.st_gid
 
 
 @pytest.mark.usefixtures("put_right")

@@ -178,6 +178,7 @@ def test_memory_of_a_program_that_may_be_run_but_not_read_counts(as_nobody):
     assert done.stdout == b"True\n", done
 
 
+# The child waits to be killed, each time at another point of the daemon's look at it; at the end all wait to be ended.
 LINGER = """
 import resource, signal, socket, struct
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
