@@ -18,7 +18,7 @@ from pathlib import Path
 from fsm_miner.beneath import NotRegularError, NotThereError, open_regular
 from fsm_miner.redaction import Redactor
 
-__all__ = ["last_line", "parse_progress", "read_tail", "readable"]
+__all__ = ["last_line", "parse_progress", "read_tail", "readable", "tail_of"]
 
 _TAIL_BYTES = 8192
 # ECMA-48: control sequences (CSI), strings (OSC, DCS, SOS, PM, APC) up to their end, other escapes.
@@ -53,12 +53,17 @@ def read_tail(log: Path, max_bytes: int = _TAIL_BYTES, redactor: Redactor | None
     except (NotThereError, NotRegularError):
         return ""
     try:
-        size = os.fstat(fd).st_size
-        margin = 0 if redactor is None else redactor.longest
-        start = max(size - max_bytes - margin, 0)
-        data = os.pread(fd, max_bytes + margin, start)
+        return tail_of(fd, max_bytes, redactor)
     finally:
         os.close(fd)
+
+
+def tail_of(fd: int, max_bytes: int = _TAIL_BYTES, redactor: Redactor | None = None) -> str:
+    """Do the same for an open file; its offset does not matter and stays."""
+    size = os.fstat(fd).st_size
+    margin = 0 if redactor is None else redactor.longest
+    start = max(size - max_bytes - margin, 0)
+    data = os.pread(fd, max_bytes + margin, start)
     if redactor is not None:
         # The first bytes may be the end of a secret that begins before them: they only serve to find others.
         data = redactor.redact_end(data, margin if start > 0 else 0)

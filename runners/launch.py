@@ -13,6 +13,7 @@ from runners import cgroup as cgroups
 from runners.clock import boot_id, boottime_ns, utc_ns
 from runners.host import Backend, HostTools
 from runners.lock import RunError, create_locked
+from runners.log import MemoryFile
 from runners.opening import open_fresh, open_log, open_memory
 from runners.run import RunFiles, RunSpec, files_of
 from runners.sandbox import (
@@ -89,7 +90,10 @@ def launch(
         for fd in locks:
             opened.callback(os.close, fd)
         try:
-            log = _closing(opened, open_log(spec.paths.log))
+            memory_log = MemoryFile() if spec.told_secrets else None
+            log = _closing(
+                opened, open_log(spec.paths.log) if memory_log is None else memory_log.open_for_run()
+            )
             status = _closing(opened, open_fresh(spec.status))
             output = log if spec.stdout is None else _closing(opened, open_fresh(spec.stdout))
             facts = LaunchFacts(utc(), boottime(), this_boot, os.fstat(log).st_size)
@@ -128,7 +132,7 @@ def launch(
         started_boottime_ns=facts.boottime_ns,
         boot_id=this_boot,
         backend=host.backend,
-        files=files_of(spec.paths, spec.run, group, spec.stdout),
+        files=files_of(spec.paths, spec.run, group, spec.stdout, memory_log),
         cgroup=group,
         gate=gate,
     )

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runners.log import MemoryFile, RunLog
+
 __all__ = [
     "JOB_VIEW",
     "SECRETS",
@@ -105,7 +107,7 @@ class RunFiles:
 
     lock: Path
     status: Path
-    log: Path
+    log: RunLog
     work: Path
     output: Path
     cgroup: Path | None = None
@@ -122,12 +124,21 @@ class RunFiles:
         return tuple(path for path in (self.stdout, self.lock, self.status) if path is not None)
 
 
-def files_of(paths: RunPaths, run: int, cgroup: Path | None = None, stdout: Path | None = None) -> RunFiles:
-    """Name a run's files; after a restart this needs the workspace and the run's number alone."""
+def files_of(
+    paths: RunPaths,
+    run: int,
+    cgroup: Path | None = None,
+    stdout: Path | None = None,
+    memory_log: MemoryFile | None = None,
+) -> RunFiles:
+    """Name a run's files; after a restart this needs the workspace and the run's number alone.
+
+    `memory_log` is where its log is while it runs, if not on the disk: known to who started it, and to nobody later.
+    """
     return RunFiles(
         lock=paths.lock_of(run),
         status=paths.status_of(run),
-        log=paths.log,
+        log=RunLog(paths.log, memory_log),
         work=paths.work,
         output=paths.output,
         cgroup=cgroup,
@@ -162,6 +173,11 @@ class RunSpec:
     secret_env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     secret_files: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     stdout: Path | None = None
+
+    @property
+    def told_secrets(self) -> bool:
+        """Whether it may print what must reach no disk."""
+        return bool(self.secret_env or self.secret_files)
 
     @property
     def lock(self) -> Path:

@@ -5,7 +5,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.handed import open_handed
 from runners.run import RunFiles
 from runners.status import LaunchFacts
 
@@ -101,11 +100,13 @@ def chain_failure(files: RunFiles, facts: LaunchFacts | None) -> str | None:
     if facts is None:
         return None
     try:
-        with os.fdopen(open_handed(files.log, os.O_RDONLY), "rb") as log:
-            log.seek(facts.log_offset)
-            found = _COMPLAINT.match(log.read(_MESSAGE_BYTES_MAX))
+        log = files.log.open()
     except FileNotFoundError:
         return None
+    try:
+        found = _COMPLAINT.match(os.pread(log, _MESSAGE_BYTES_MAX, facts.log_offset))
+    finally:
+        os.close(log)
     if found is None or (files.cgroup is not None and _taken_away(files.cgroup, found[0])):
         return None
     return found[0].decode(errors="replace")

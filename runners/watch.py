@@ -139,7 +139,7 @@ def log_breach(files: RunFiles, limits: Limits) -> Breach | None:
 
 def _log(files: RunFiles, limits: Limits, offset: int) -> Breach | None:
     try:
-        written = files.log.stat(follow_symlinks=False).st_size - offset
+        written = files.log.size() - offset
     except FileNotFoundError:
         return None  # somebody has removed it
     if written <= limits.log_mb * _MIB:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fsm_miner.log_tail import last_line
 from runners.cgroup_counts import Oom, oom
 from runners.lock import LockState, look
+from runners.log import RunLog
 from runners.run import Limits, RunFiles
 from runners.status import read_status, written_ns
 from runners.verdict import (
@@ -48,7 +48,7 @@ def late_breach(files: RunFiles, limits: Limits, ended: Ended) -> Breach | None:
 def read_end(
     files: RunFiles,
     ended: Ended,
-    log_tail: Callable[[Path], str],
+    log_tail: Callable[[RunLog], str],
     *,
     same_boot: bool,
     elapsed_s: float,
@@ -118,7 +118,7 @@ def _reading(found: Verdict) -> End:
             return End(How.LOST)
 
 
-def _last_line(log: Path, log_tail: Callable[[Path], str]) -> str:
+def _last_line(log: RunLog, log_tail: Callable[[RunLog], str]) -> str:
     try:
         line = last_line(log_tail(log), _LINE_CHARS_MAX)
     except OSError as error:

@@ -1,7 +1,7 @@
 """The secrets of jobs: in this process's memory only, from the offer to the job's end, and taken out of what is shown.
 
-A daemon that was started anew does not know them any more. What it can't search for secrets it does not show: the
-log of such a job is withheld, on the disk too.
+The log of such a job is in memory, too, for as long as it runs; what goes to the disk is without them. A daemon that
+was started anew knows neither. What it can't search for secrets it does not show: the log is withheld.
 """
 
 import os
@@ -9,23 +9,24 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 from pydantic import SecretStr
 
 from fsm_miner.config.secret import Secret
-from fsm_miner.log_tail import read_tail
+from fsm_miner.log_tail import read_tail, tail_of
 from fsm_miner.offload import offload
 from fsm_miner.redaction import Redactor, redact_file
 from fsm_miner.supervisor import key_of
 from journal.port import StreamKey
-from runners.handed import open_handed
+from runners.log import RunLog
 from states.job import Job
 
 __all__ = ["WITHHELD_LOG", "JobSecrets"]
 
 WITHHELD_LOG = (
     "fsm-miner: this log is withheld: the job's secrets can't be taken out of it, for a restart of the daemon made it "
-    "forget them, or the disk takes no clean copy\n"
+    "forget both, or the disk takes no clean copy\n"
 )
 _GROWTH_BYTES_MAX = 1024 * 1024
 
@@ -47,10 +48,10 @@ class _Known:
                 self._redactor = Redactor(Secret(value) for value in self.values().values())
             return self._redactor
 
-    def log_tail(self, log: Path) -> str:
-        return read_tail(log, redactor=self.redactor())
+    def log_tail(self, log: RunLog) -> str:
+        return _log_tail(log, self.redactor())
 
-    def clean(self, log: Path) -> None:
+    def clean(self, log: RunLog) -> None:
         _clean(log, self.redactor())
 
 
@@ -83,15 +84,15 @@ class JobSecrets:
         known = self._known.get(key_of(job))
         return "" if known is None else known.redactor().redact(words)
 
-    def log_tail(self, job: Job) -> Callable[[Path], str]:
+    def log_tail(self, job: Job) -> Callable[[RunLog], str]:
         """Return what reads the end of the job's log for showing it; for a thread."""
         if not _has(job):
-            return read_tail
+            return _log_tail
         known = self._known.get(key_of(job))
         return _nothing if known is None else known.log_tail
 
-    async def clean_log(self, job: Job, log: Path) -> None:
-        """Take the secrets out of the log of a run that has ended, or its content if they are not known any more."""
+    async def clean_log(self, job: Job, log: RunLog) -> None:
+        """Put the log of a run that has ended on the disk, without the secrets; or, if that can't be, words instead."""
         if _has(job):
             known = self._known.get(key_of(job))
             await offload(partial(_clean, log, None) if known is None else partial(known.clean, log))
@@ -101,41 +102,44 @@ def _has(job: Job) -> bool:
     return bool(job.manifest.get("secret_names"))
 
 
-def _nothing(_log: Path) -> str:
+def _nothing(_log: RunLog) -> str:
     return ""
 
 
-def _clean(log: Path, redactor: Redactor | None) -> None:
+def _log_tail(log: RunLog, redactor: Redactor | None = None) -> str:
+    if log.memory is None:
+        return read_tail(log.path, redactor=redactor)
+    return tail_of(log.memory.fd, redactor=redactor)
+
+
+def _clean(log: RunLog, redactor: Redactor | None) -> None:
     try:
-        source = open_handed(log, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    with os.fdopen(source, "rb") as content:
-        if redactor is not None and _replace(log, content.fileno(), redactor):
+        if redactor is not None:
+            with os.fdopen(log.open(), "rb") as content:
+                # One-letter secrets would make eleven bytes of two.
+                bytes_max = 2 * log.size() + _GROWTH_BYTES_MAX
+                content.seek(0)
+                _put(log.path, lambda target: redact_file(content, target, redactor, bytes_max=bytes_max))
             return
-    # It needs no room: what can't be cleaned is not kept.
-    try:
-        with log.open("r+b", buffering=0) as file:
-            file.truncate()
-            file.write(WITHHELD_LOG.encode())
     except OSError:
-        log.unlink(missing_ok=True)
+        pass
+    try:
+        _put(log.path, lambda target: target.write(WITHHELD_LOG.encode()))
+    except OSError:
+        log.path.unlink(missing_ok=True)  # what can't be cleaned is not kept
 
 
-def _replace(log: Path, source: int, redactor: Redactor) -> bool:
-    """Put a clean copy in the place of the log; False if the disk refuses it."""
-    staged = log.with_name(f"{log.name}.clean")
+def _put(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file anew, durably, in the place of one that may be there; or raise OSError, and leave that."""
+    staged = path.with_name(f"{path.name}.clean")
     try:
         staged.unlink(missing_ok=True)
         fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
-        with os.fdopen(os.dup(source), "rb") as content, os.fdopen(fd, "wb") as target:
-            # One-letter secrets would make eleven bytes of two.
-            bytes_max = 2 * os.fstat(source).st_size + _GROWTH_BYTES_MAX
-            redact_file(content, target, redactor, bytes_max=bytes_max)
+        with os.fdopen(fd, "wb") as target:
+            write(target)
             target.flush()
             os.fsync(target.fileno())
-        staged.replace(log)
+        staged.replace(path)
     except OSError:
         staged.unlink(missing_ok=True)
-        return False
-    return True
+        raise

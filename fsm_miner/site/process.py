@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fsm_miner.clock import Clock, Dice
-from fsm_miner.log_tail import parse_progress, read_tail
 from fsm_miner.offload import offload
 from fsm_miner.site.cgroups import JOBS_UNIT
 from fsm_miner.site.endings import ended_ns, late_breach, read_end
+from fsm_miner.site.watched import Watched, keep_telling
 from fsm_miner.worksite import NotNow, Tell
 from runners import cgroup as cgroups
 from runners.egress import EgressFailed
@@ -20,9 +20,10 @@ from runners.host import HostTools
 from runners.launch import Launched, launch
 from runners.launch import LaunchFailed as RunLaunchFailed
 from runners.lock import AlreadyStarted, Identity, identity
+from runners.log import MemoryFile, RunLog
 from runners.meter import UsageMeter
 from runners.reserve import DiskReserve
-from runners.run import Limits, RunFiles, RunSpec
+from runners.run import RunFiles, RunSpec
 from runners.sandbox import backstop_s
 from runners.series import UsageSeries
 from runners.shortage import is_shortage, refused_by_disk
@@ -34,7 +35,7 @@ from states.codes import ErrorCode, Failure
 from states.job import Job
 from states.stimuli import LaunchFailed, LaunchSucceeded, LimitHit, ProcessFound, ProcessGone
 
-__all__ = ["Processes", "Watched"]
+__all__ = ["Processes"]
 
 _CODES = {
     BreachKind.TIME: ErrorCode.TIMEOUT,
@@ -45,8 +46,6 @@ _CODES = {
     BreachKind.DISK: ErrorCode.NORESOURCE,
 }
 _QUIET_S = 0.05  # most short commands are over before anybody needs to look at their limits
-_TELL_FIRST_S = 0.5
-_TELL_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -55,17 +54,8 @@ class _Known:
 
     child: int | None = None
     lock: Identity | None = None
+    log: MemoryFile | None = None
     meter: UsageMeter = field(default_factory=UsageMeter)
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What looking at a run needs: its name, its files, its limits; `log_tail` reads what may be shown of its log."""
-
-    name: str
-    files: RunFiles
-    limits: Limits
-    log_tail: Callable[[Path], str] = read_tail
 
 
 class Processes:
@@ -137,7 +127,8 @@ class Processes:
                     return LaunchFailed(Failure(ErrorCode.NORESOURCE, f"network.allow: {error}"))
             finally:
                 os.close(launched.gate)  # and not before: what is abandoned must never have begun
-        self._known[spec.name] = _Known(launched.pid, identity(launched.files.lock))
+        files = launched.files
+        self._known[spec.name] = _Known(launched.pid, identity(files.lock), files.log.memory)
         return _succeeded(launched, isolation)
 
     def started_before(self, status: Path) -> LaunchSucceeded:
@@ -154,6 +145,7 @@ class Processes:
             known = self._known[run.name] = _Known(lock=identity(run.files.lock))
             if isinstance(observe(run.files), Alive):
                 return ProcessFound(os.getpid())
+        run = run.logging_to(known.log)
         waiting = asyncio.create_task(wait_end(run.files, child=known.child, reaped=known.meter.note_cpu))
         others: list[asyncio.Task[Any]] = []
         try:
@@ -170,7 +162,7 @@ class Processes:
                         series=UsageSeries(run.files.usage, job.run, self._clock.now_ns),
                     )
                 )
-                others = [watching, asyncio.create_task(_tell(run, tell))]
+                others = [watching, asyncio.create_task(keep_telling(run, tell))]
                 await asyncio.wait({waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
                 if watching.done() and not waiting.done() and isinstance(breach := watching.result(), Breach):
                     return LimitHit(Failure(_CODES[breach.kind], f"the command {breach.message}"))
@@ -192,6 +184,7 @@ class Processes:
         process table meanwhile.
         """
         known = self._known.setdefault(run.name, _Known())
+        run = run.logging_to(known.log)
         greedy = job.limit is not None and job.limit.code is not ErrorCode.TIMEOUT
         await end_nameless(run.files, known.lock)
         while await stop(run.files, 0.0 if greedy else run.limits.grace_s) is StopOutcome.STUCK:
@@ -222,6 +215,13 @@ class Processes:
     async def _abandon(self, launched: Launched) -> None:
         await self.clear(launched.files)
         await wait_end(launched.files, child=launched.pid)
+
+    def take_log(self, run: Watched) -> RunLog:
+        """Return the log of a run that is over, and let go of it, if it is in memory."""
+        known = self._known[run.name]
+        log = run.logging_to(known.log).files.log
+        known.log = None
+        return log
 
     def forget(self, name: str) -> None:
         """Let go of a run."""
@@ -273,16 +273,6 @@ def _no_cgroups() -> NotNow:
 
 def _succeeded(launched: Launched, isolation: Sequence[str]) -> LaunchSucceeded:
     return LaunchSucceeded(launched.pid, launched.started_ns, launched.started_boottime_ns, tuple(isolation))
-
-
-async def _tell(run: Watched, tell: Tell) -> None:
-    """Report progress for as long as the run goes on."""
-    delay_s = _TELL_FIRST_S
-    while True:
-        await asyncio.sleep(delay_s)
-        delay_s = _TELL_EVERY_S
-        tail = await asyncio.to_thread(run.log_tail, run.files.log)
-        await tell("running", tail, parse_progress(tail))
 
 
 async def _cancel(tasks: Sequence["asyncio.Task[Any]"]) -> None:

@@ -20,7 +20,8 @@ from fsm_miner.site.checks import Checks, Verdict
 from fsm_miner.site.egress import Egress
 from fsm_miner.site.job_secrets import JobSecrets
 from fsm_miner.site.plan import Plan, Planner, run_name
-from fsm_miner.site.process import Processes, Watched
+from fsm_miner.site.process import Processes
+from fsm_miner.site.watched import Watched
 from fsm_miner.snapshot import write_state_json
 from fsm_miner.supervisor import key_of
 from fsm_miner.upload_files import Uploads
@@ -50,9 +51,7 @@ __all__ = ["FetchSettings", "MachineSite"]
 _UNRECORDED = (
     "it was started before, and the journal has lost the records of that: what it left can't be trusted"
 )
-_WITHHELD = (
-    "an artifact is not as declared; which one is withheld, as the job's secrets are not known any more"
-)
+_WITHHELD = "an artifact is not as declared; which is withheld, as the job's secrets are not known any more"
 
 
 class _Gpus(Protocol):
@@ -181,12 +180,12 @@ class MachineSite:
         watched = self._watched(job)
         await self._egress.let_out_again(job, watched.files)
         seen = await self._processes.watch(job, watched, tell)
-        return await self._over(job, watched.files, seen) if isinstance(seen, ProcessGone) else seen
+        return await self._over(job, watched, seen) if isinstance(seen, ProcessGone) else seen
 
     async def stop(self, job: Job) -> ProcessGone:
         """End the process; return when nothing of it lives."""
         watched = self._watched(job)
-        return await self._over(job, watched.files, await self._processes.stop(job, watched))
+        return await self._over(job, watched, await self._processes.stop(job, watched))
 
     def end_recorded(self, job: Job) -> None:
         """Remove the run's cgroup; what can't be removed now is left for the sweep."""
@@ -228,9 +227,9 @@ class MachineSite:
     def _not_written(self, problem: str) -> None:
         self._log.warning("snapshot_not_written", problem=problem)
 
-    async def _over(self, job: Job, files: RunFiles, gone: ProcessGone) -> ProcessGone:
-        gone = await self._egress.over(job, files, gone)
-        await self._secrets.clean_log(job, self.workspace(job).exec_log)
+    async def _over(self, job: Job, run: Watched, gone: ProcessGone) -> ProcessGone:
+        gone = await self._egress.over(job, run.files, gone)
+        await self._secrets.clean_log(job, self._processes.take_log(run))
         return replace(gone, detail=self._secrets.words(job, gone.detail)) if gone.detail else gone
 
     def _failed(self, failure: Failure) -> PrepFailed:

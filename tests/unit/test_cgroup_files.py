@@ -11,6 +11,7 @@ from runners import cgroup
 from runners import cgroup_counts as counts
 from runners.cgroup_cpus import choose_cpus, format_cpus, parse_cpus
 from runners.cgroup_lacks import lacks
+from runners.log import RunLog
 from runners.meter import UsageMeter
 from runners.run import Limits, RunFiles
 from runners.series import UsageSeries, parse_lines
@@ -235,7 +236,7 @@ def test_a_cgroup_that_goes_while_it_is_read_tells_nothing(parent, number, monke
 
 def files_of(parent, group):
     path = parent / "run-1.status"
-    return RunFiles(path.with_suffix(".lock"), path, parent / "log", parent, parent, group)
+    return RunFiles(path.with_suffix(".lock"), path, RunLog(parent / "log"), parent, parent, group)
 
 
 def test_the_figures_of_the_kernel_are_in_the_usage(parent):

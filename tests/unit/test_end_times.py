@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsm_miner.site.endings import End, ended_ns, read_end
+from runners.log import RunLog
 from runners.run import RunFiles
 from runners.wait import Ended
 from states.stimuli import How
@@ -21,7 +22,7 @@ def files_at(folder, written_ns):
     if written_ns is not None:
         status.touch()
         os.utime(status, ns=(written_ns, written_ns))
-    return RunFiles(folder / "run-1.lock", status, folder / "log", folder, folder)
+    return RunFiles(folder / "run-1.lock", status, RunLog(folder / "log"), folder, folder)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,18 @@
 """A job's secrets are taken out of its log, and a log that can't be cleaned is not kept."""
 
 import asyncio
-import shutil
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from fsm_miner.site.job_secrets import WITHHELD_LOG, JobSecrets
 from fsm_miner.supervisor import key_of
+from runners.log import MemoryFile, RunLog
 from states.job import Job
 from tests.support.cli_journal import without_rights
 
@@ -24,24 +26,62 @@ def knowing(value):
     return secrets
 
 
+def holding(folder, content):
+    """Return a log in memory that a run has written to."""
+    log = RunLog(folder / "exec.log", MemoryFile())
+    written = log.memory.open_for_run()
+    os.write(written, content)
+    os.close(written)
+    return log
+
+
 def test_what_is_shown_and_what_is_kept_is_without_them(tmp_path):
-    log = tmp_path / "exec.log"
-    log.write_text("key: hunter2!\n")
+    log = holding(tmp_path, b"key: hunter2!\n")
     secrets = knowing("hunter2!")
     assert secrets.log_tail(JOB)(log) == "key: [redacted]\n"
     assert secrets.words(JOB, "a hunter2!") == "a [redacted]"
-    asyncio.run(secrets.clean_log(JOB, log))
-    assert log.read_text() == "key: [redacted]\n"
+    for _ in range(2):  # again, where the first time did not get into the journal
+        asyncio.run(secrets.clean_log(JOB, log))
+        assert log.path.read_text() == "key: [redacted]\n"
     secrets.forget(JOB)
     assert secrets.of(JOB) == {}
     assert secrets.log_tail(JOB)(log) == secrets.words(JOB, "words") == ""
+
+
+@pytest.mark.parametrize("secrets", [JobSecrets(), knowing("hunter2!")], ids=["forgotten", "told again"])
+def test_of_a_log_that_went_with_a_daemon_it_says_so(tmp_path, secrets):
+    log = RunLog(tmp_path / "exec.log")
     asyncio.run(secrets.clean_log(JOB, log))
-    assert log.read_text() == WITHHELD_LOG
+    assert log.path.read_text() == WITHHELD_LOG
+
+
+def test_a_log_that_an_older_version_left_on_the_disk_is_withheld_if_they_are_forgotten(tmp_path):
+    log = RunLog(tmp_path / "exec.log")
+    log.path.write_text("key: hunter2!\n")
+    asyncio.run(JobSecrets().clean_log(JOB, log))
+    assert log.path.read_text() == WITHHELD_LOG
+
+
+def test_the_log_of_a_job_without_secrets_is_left_alone(tmp_path):
+    log = RunLog(tmp_path / "exec.log")
+    log.path.write_text("up\n")
+    asyncio.run(JobSecrets().clean_log(Job(job_id="j"), log))
+    assert log.path.read_text() == "up\n"
+
+
+def test_a_file_in_memory_is_closed_with_who_reads_it_last(tmp_path):
+    log = holding(tmp_path, b"up\n")
+    fd = log.memory.fd
+    reading = knowing("x!").log_tail(JOB), log
+    del log
+    assert reading[0](reading[1]) == "up\n"
+    del reading
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
 
 
 def test_new_secrets_of_a_job_take_the_place_of_the_old(tmp_path):
-    log = tmp_path / "exec.log"
-    log.write_text("hunter2! and hunter3!\n")
+    log = holding(tmp_path, b"hunter2! and hunter3!\n")
     secrets = knowing("hunter2!")
     assert secrets.log_tail(JOB)(log) == "[redacted] and hunter3!\n"
     secrets.keep(key_of(JOB), {"KEY": SecretStr("hunter3!")})
@@ -49,8 +89,7 @@ def test_new_secrets_of_a_job_take_the_place_of_the_old(tmp_path):
 
 
 def test_long_secrets_are_prepared_once_and_not_before_a_thread_needs_them(tmp_path):
-    log = tmp_path / "exec.log"
-    log.write_bytes(b"z" * 10_000)
+    log = holding(tmp_path, b"z" * 10_000)
     secrets = knowing("'\" $" * 30_000)
     began = time.process_time()
     for _ in range(1000):
@@ -62,23 +101,20 @@ def test_long_secrets_are_prepared_once_and_not_before_a_thread_needs_them(tmp_p
     assert time.process_time() - began < 3
 
 
-def test_a_log_that_can_not_be_written_is_removed(tmp_path):
-    log = tmp_path / "exec.log"
-    shutil.copy(shutil.which("sleep"), log)
-    running = subprocess.Popen([log, "60"])  # Linux lets nobody write to it meanwhile
-    try:
-        asyncio.run(JobSecrets().clean_log(JOB, log))
-    finally:
-        running.kill()
-        running.wait()
-    assert not log.exists()
+def test_a_log_in_whose_place_no_clean_one_can_be_put_is_removed(tmp_path):
+    log = RunLog(tmp_path / "exec.log")
+    log.path.write_text("key: hunter2!\n")
+    (tmp_path / "exec.log.clean").mkdir()  # stands in the way
+    asyncio.run(knowing("hunter2!").clean_log(JOB, log))
+    assert not log.path.exists()
 
 
 _CLEAN = """
 import asyncio, sys
 from pathlib import Path
 from tests.unit.test_job_secrets import JOB, knowing
-asyncio.run(knowing("hunter2!").clean_log(JOB, Path(sys.argv[1])))
+from runners.log import RunLog
+asyncio.run(knowing("hunter2!").clean_log(JOB, RunLog(Path(sys.argv[1]))))
 """
 
 
@@ -92,8 +128,7 @@ def test_a_log_whose_permissions_the_job_took_away_is_cleaned_as_well(tmp_path):
 
 def test_a_log_that_marks_would_make_much_larger_is_withheld(tmp_path):
     """A job with a secret of one letter must not fill the disk by its log's clean copy."""
-    log = tmp_path / "exec.log"
-    log.write_bytes(b"ab" * 200_000)
+    log = holding(tmp_path, b"ab" * 200_000)
     asyncio.run(knowing("a").clean_log(JOB, log))
-    assert log.read_text() == WITHHELD_LOG
+    assert log.path.read_text() == WITHHELD_LOG
     assert [path.name for path in tmp_path.iterdir()] == ["exec.log"]

@@ -12,9 +12,11 @@ from fsm_miner.clock import SystemClock, SystemDice
 from fsm_miner.observer import DaemonObserver
 from fsm_miner.site import cgroups
 from fsm_miner.site.cgroups import JOBS_UNIT, SLICE, RunCgroups, find_parent, installed_parent, isolation
-from fsm_miner.site.process import Processes, Watched
+from fsm_miner.site.process import Processes
+from fsm_miner.site.watched import Watched
 from journal.port import StreamKey
 from runners import cgroup_lacks
+from runners.log import RunLog
 from runners.reserve import DiskReserve
 from runners.run import Limits, RunFiles
 from states import events as e
@@ -129,12 +131,11 @@ def a_run(parent, tmp_path):
     group.mkdir()
     control = tmp_path / "control"
     control.mkdir()
-    files = RunFiles(
-        control / "run-1.lock", control / "run-1.status", tmp_path / "log", tmp_path, tmp_path, group
-    )
-    for path in (files.lock, files.status, files.log):
+    log = RunLog(tmp_path / "log")
+    files = RunFiles(control / "run-1.lock", control / "run-1.status", log, tmp_path, tmp_path, group)
+    for path in (files.lock, files.status, log.path):
         path.touch()
-    return Watched("j-1.run-1", files, LIMITS)
+    return Watched("j-1.run-1", files, LIMITS, lambda _log: "")
 
 
 def a_job(run):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from runners.lock import AlreadyStarted, LockState, create_locked, look
+from runners.log import RunLog
 from runners.run import RunFiles
 from runners.status import LaunchFacts, Status, launch_line, parse_status, read_status
 from runners.verdict import (
@@ -126,7 +127,7 @@ def test_verdicts(exit_code, changes, found):
 def test_only_what_the_chain_says_first_is_its_failure(tmp_path, log, found):
     path = tmp_path / "exec.log"
     path.write_bytes(log)
-    files = RunFiles(tmp_path, tmp_path, path, tmp_path, tmp_path)
+    files = RunFiles(tmp_path, tmp_path, RunLog(path), tmp_path, tmp_path)
     offset = len(b"bwrap: of an earlier run\n") if b"earlier" in log else 4
     assert chain_failure(files, LaunchFacts(1, 2, "b", offset)) == found
 
@@ -135,11 +136,11 @@ def test_only_what_the_chain_says_first_is_its_failure(tmp_path, log, found):
 def test_a_cgroup_that_was_taken_away_as_it_was_entered_is_no_fault_of_the_sandbox(tmp_path, why, lost):
     log, cgroup = tmp_path / "exec.log", Path("/sys/fs/cgroup/jobs.service/j-1.run-1")
     log.write_text(f"sh: 1: cannot create {cgroup}/cgroup.procs: {why}\n")
-    files = RunFiles(tmp_path, tmp_path, log, tmp_path, tmp_path, cgroup)
+    files = RunFiles(tmp_path, tmp_path, RunLog(log), tmp_path, tmp_path, cgroup)
     assert (chain_failure(files, LaunchFacts(1, 2, "b", 0)) is None) is lost
 
 
 def test_no_log_and_no_launch_are_no_failure(tmp_path):
-    files = RunFiles(tmp_path, tmp_path, tmp_path / "exec.log", tmp_path, tmp_path)
+    files = RunFiles(tmp_path, tmp_path, RunLog(tmp_path / "exec.log"), tmp_path, tmp_path)
     assert chain_failure(files, FACTS) is None
     assert chain_failure(files, None) is None

@@ -13,6 +13,7 @@ import pytest
 import runners
 from runners.host import HostProblems, HostTools, probe_host
 from runners.launch import Launched, launch
+from runners.log import RunLog
 from runners.run import Limits, RunPaths, RunSpec
 from runners.stop import stop
 from runners.wait import Ended, wait_end
@@ -80,8 +81,18 @@ class Runs:
     async def printed(self, spec: RunSpec, text: str) -> None:
         """Wait until the log holds `text`."""
         async with asyncio.timeout(DEADLINE_S):
-            while not spec.paths.log.exists() or text not in spec.paths.log.read_text():
+            while text not in self.log(spec):
                 await asyncio.sleep(0.005)
+
+    def log(self, spec: RunSpec) -> str:
+        """Return what a run has printed, to the disk or, if it was launched here, into memory."""
+        launched = next((one for one in self.started if one.files.lock == spec.lock), None)
+        log = RunLog(spec.paths.log) if launched is None else launched.files.log
+        try:
+            with os.fdopen(log.open(), "rb") as content:
+                return os.pread(content.fileno(), 2**20, 0).decode()
+        except FileNotFoundError:
+            return ""
 
     async def clean(self) -> None:
         for launched in self.started:

@@ -21,8 +21,8 @@ def told(runs, code, **changes):
     """Run Python code in the sandbox and return the JSON that it prints."""
     spec = runs.python(code, **changes)
     ended = runs.finish(spec)
-    assert ended == Ended(0), spec.paths.log.read_text()
-    return json.loads(spec.paths.log.read_text())
+    assert ended == Ended(0), runs.log(spec)
+    return json.loads(runs.log(spec))
 
 
 def test_only_three_descriptors_are_open_even_if_the_daemon_leaks_some(runs):
@@ -205,10 +205,10 @@ def test_a_secret_shows_in_no_argument_list_no_file_and_no_outer_environment(run
     secret = "s3cr3t-" + "x" * 20
 
     async def go():
-        spec = runs.shell('echo "${#TOKEN}"; read x < input.fifo', secret_env={"TOKEN": secret})
+        spec = runs.shell('echo "$TOKEN"; read x < input.fifo', secret_env={"TOKEN": secret})
         os.mkfifo(spec.paths.work / "input.fifo")
         launched = runs.launch(spec)
-        await runs.printed(spec, str(len(secret)))
+        await runs.printed(spec, secret)
         seen = []
         for folder in Path("/proc").iterdir():
             if folder.name.isdecimal() and int(folder.name) != os.getpid():
@@ -217,18 +217,19 @@ def test_a_secret_shows_in_no_argument_list_no_file_and_no_outer_environment(run
                 except (FileNotFoundError, ProcessLookupError):
                     continue
         chain = Path(f"/proc/{launched.pid}/environ").read_bytes()
+        kept = {path: path.read_bytes() for path in runs.folder.rglob("*") if path.is_file()}
         (spec.paths.work / "input.fifo").write_text("go\n")
         await wait_end(launched.files, child=launched.pid)
-        return spec, seen, chain
+        return spec, seen, chain, kept
 
-    spec, seen, chain = asyncio.run(go())
+    spec, seen, chain, kept = asyncio.run(go())
     assert any(b"bwrap" in line for line in seen)
     assert not [line for line in seen if secret.encode() in line]
     assert chain == b""
-    kept = [path for path in runs.folder.rglob("*") if path.is_file()]
     assert spec.status in kept
-    assert not [path for path in kept if secret.encode() in path.read_bytes()]
+    assert not [path for path, content in kept.items() if secret.encode() in content]
     assert secret not in repr(spec)
+    assert not spec.paths.log.exists()
 
 
 def test_a_preload_in_the_environment_reaches_no_program_of_the_chain(runs):

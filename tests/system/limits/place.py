@@ -89,7 +89,7 @@ class Started:
         return look(self.files.lock) is LockState.HELD
 
     def log(self) -> str:
-        return self.files.log.read_text()
+        return self.files.log.path.read_text()
 
     def printed(self, text: str) -> str:
         """Wait until it has printed this, and return all that it has."""
