@@ -11,6 +11,7 @@ no process namespace of the job's, and runs nothing of the job's.
 import ctypes
 import fcntl
 import os
+import resource
 import socket
 import sys
 
@@ -28,6 +29,9 @@ def _enter(libc: ctypes.CDLL, namespace: int, kind: int) -> None:
 def main(namespace: int, answer: int, port: int) -> None:
     """Enter, listen on 127.0.0.1, and send the socket."""
     libc = ctypes.CDLL(None, use_errno=True)
+    # Descriptors on their way through sockets are counted by user, and compared with the limit of who sends one more:
+    # jobs of the same user may have as many on their way as their own limit says.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     _enter(libc, fcntl.ioctl(namespace, _NS_GET_USERNS), _CLONE_NEWUSER)
     _enter(libc, namespace, _CLONE_NEWNET)
     with socket.socket() as listener, socket.socket(fileno=answer) as out:

@@ -1,6 +1,7 @@
 """Starting a run: at most once, and in such a way that it needs nobody to stay alive."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -174,20 +175,20 @@ def _pipe_of(content: bytes) -> Generator[int]:
     How much may be in pipes is counted by user (pipe(7), pipe-user-pages-soft), and jobs' own pipes count. Where they
     have left too little, it is a file in memory, gone once it is closed.
     """
-    read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        fits = _written(write_fd, content)
-        os.close(write_fd)
+    with ExitStack() as opened:
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        _closing(opened, read_fd)
+        try:
+            fits = _written(write_fd, content)
+        finally:
+            os.close(write_fd)
         if not fits:
-            os.close(read_fd)
-            read_fd = open_memory("options")
+            read_fd = _closing(opened, open_memory("options"))
             if os.write(read_fd, content) != len(content):
-                raise OSError("the sandbox's options do not fit into memory")
+                raise OSError(errno.ENOMEM, "the sandbox's options do not fit into memory")
             os.lseek(read_fd, 0, os.SEEK_SET)
         os.set_blocking(read_fd, True)
         yield read_fd
-    finally:
-        os.close(read_fd)
 
 
 def _written(pipe: int, content: bytes) -> bool:

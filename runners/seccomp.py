@@ -13,17 +13,27 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runners.seccomp_calls import IP_PROTOCOLS, NEWEST_KNOWN, REFUSED, SOCKET_FAMILIES
+from runners.seccomp_calls import (
+    FILE_COMMANDS,
+    IP_PROTOCOLS,
+    IP_RAW,
+    NETLINK_PROTOCOLS,
+    NEWEST_KNOWN,
+    REFUSED,
+    REFUSED_IOCTLS,
+    SOCKET_FAMILIES,
+)
 
 __all__ = ["machine_known", "seccomp_filter"]
 
 _CLONE_NEW = 0x7E02_0080  # user, pid, net, ipc, uts, cgroup, mount and time namespaces
 _PERSONALITIES = (0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)  # plain, and asking which
-# TIOCSTI, TIOCLINUX: typing into somebody's terminal; TIOCSETD: loading a line discipline.
-_TERMINAL = (0x5412, 0x541C, 0x5423)
 _UNIX, _NETLINK = 1, 16
 _RLIMIT_CORE = 4
 _SOL_SOCKET, _SO_LINGER = 1, 13
+_SOCKET_TYPE = 0xF  # beside flags
+_PUNCH_HOLE = 0x2
+_MAP_HUGETLB, _MFD_HUGETLB, _SHM_HUGETLB = 0x4_0000, 0x4, 0o4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,11 @@ class _Machine:
     shmget: int
     setsockopt: int
     ioprio_set: int
+    fcntl: int
+    fallocate: int
+    mmap: int
+    memfd_create: int
+    memfd_secret: int
 
 
 _MACHINES = {
@@ -58,6 +73,11 @@ _MACHINES = {
         shmget=29,
         setsockopt=54,
         ioprio_set=251,
+        fcntl=72,
+        fallocate=285,
+        mmap=9,
+        memfd_create=319,
+        memfd_secret=447,
     ),
     "aarch64": _Machine(
         0xC000_00B7,
@@ -73,11 +93,16 @@ _MACHINES = {
         shmget=194,
         setsockopt=208,
         ioprio_set=30,
+        fcntl=25,
+        fallocate=47,
+        mmap=222,
+        memfd_create=279,
+        memfd_secret=447,
     ),
 }
 
 # linux/bpf_common.h, linux/seccomp.h, struct seccomp_data
-_LOAD, _JEQ, _JGT, _JSET, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_LOAD, _AND, _JEQ, _JGT, _JSET, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x45, 0x06
 _NUMBER_AT, _ARCH_AT, _ARG_AT = 0, 4, 16
 _ALLOW, _KILL, _ERRNO = 0x7FFF_0000, 0x8000_0000, 0x0005_0000
 _DONE = _ERRNO  # answered with 0, as if it had been done
@@ -109,6 +134,8 @@ def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
         *_if(_JGT, NEWEST_KNOWN, _ERRNO | errno.ENOSYS),
         # Its flags are in memory, out of a filter's sight: the C library falls back on clone.
         *_if(_JEQ, known.clone3, _ERRNO | errno.ENOSYS),
+        # Memory in no process and no folder, never swapped.
+        *_if(_JEQ, known.memfd_secret, _ERRNO | errno.ENOSYS),
     ]
     if not counted:
         program += _if(_JEQ, known.shmget, _ERRNO | errno.ENOSYS)
@@ -117,14 +144,18 @@ def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
     # Anybody may raise what ionice lowered, as far as the class best-effort goes; a job stays where it was put.
     program += _if(_JEQ, known.ioprio_set, _DONE)
     program += _argument(known.clone, 0, [*_if(_JSET, _CLONE_NEW, _ERRNO | errno.EPERM)])
-    program += _argument(known.socket, 0, _families())
+    program += _sockets(known)
     program += _argument(known.socketpair, 0, _only((_UNIX,), _ERRNO | errno.EAFNOSUPPORT))
     program += _argument(known.personality, 0, _only(_PERSONALITIES, _ERRNO | errno.EPERM))
     program += _argument(
         known.ioctl,
         1,
-        [one for request in _TERMINAL for one in _if(_JEQ, request, _ERRNO | errno.EPERM)],
+        [one for request in REFUSED_IOCTLS for one in _if(_JEQ, request, _ERRNO | errno.EPERM)],
     )
+    program += _argument(known.fcntl, 1, _only(FILE_COMMANDS, _ERRNO | errno.EINVAL))
+    # A disk may be full of it at once, without a byte written; the C library then writes. Giving back is allowed.
+    program += _argument(known.fallocate, 1, _unless(_JSET, _PUNCH_HOLE, _ERRNO | errno.EOPNOTSUPP))
+    program += _no_huge_pages(known)
     program += _cores_stay(known)
     program += _argument(known.setsockopt, 1, _no_lingering())
     program.append((_RETURN, 0, 0, _ALLOW))
@@ -162,20 +193,32 @@ def _no_lingering() -> list[_Instruction]:
     """
     return [
         (_JEQ, 0, 3, _SOL_SOCKET),
-        (_LOAD, 0, 0, _ARG_AT + 8 * 2),
+        _argument_of(2),
         *_if(_JEQ, _SO_LINGER, _DONE),
     ]
 
 
-def _families() -> list[_Instruction]:
-    """Refuse other families, and of IP other protocols; for after the family was loaded."""
-    protocols = [(_LOAD, 0, 0, _ARG_AT + 8 * 2), *_only(IP_PROTOCOLS, _ERRNO | errno.EPROTONOSUPPORT)]
+def _no_huge_pages(known: _Machine) -> list[_Instruction]:
+    """Say that there are none: those that the machine has were set aside for somebody, and nothing counts them."""
     return [
-        *_only(SOCKET_FAMILIES, _ERRNO | errno.EAFNOSUPPORT),
-        (_JEQ, len(protocols) + 1, 0, _UNIX),
-        (_JEQ, len(protocols), 0, _NETLINK),
-        *protocols,
+        *_argument(known.mmap, 3, _if(_JSET, _MAP_HUGETLB, _ERRNO | errno.ENOMEM)),
+        *_argument(known.memfd_create, 1, _if(_JSET, _MFD_HUGETLB, _ERRNO | errno.ENOMEM)),
+        *_argument(known.shmget, 2, _if(_JSET, _SHM_HUGETLB, _ERRNO | errno.ENOMEM)),
     ]
+
+
+def _sockets(known: _Machine) -> list[_Instruction]:
+    """Refuse what the kernel does not have without loading a module for it: families, types, protocols."""
+    unsupported = _ERRNO | errno.EPROTONOSUPPORT
+    program = [*_only(SOCKET_FAMILIES, _ERRNO | errno.EAFNOSUPPORT), *_if(_JEQ, _UNIX, _ALLOW)]
+    program += _then(_NETLINK, [_argument_of(2), *_only(NETLINK_PROTOCOLS, unsupported)])
+    for family, types in IP_PROTOCOLS.items():
+        of_type: list[_Instruction] = [_argument_of(1), (_AND, 0, 0, _SOCKET_TYPE)]
+        of_type += _if(_JEQ, IP_RAW, _ERRNO | errno.EPERM)  # it needs a capability, which no job has
+        for kind, protocols in types.items():
+            of_type += _then(kind, [_argument_of(2), *_only(protocols, unsupported)])
+        program += _then(family, [*of_type, (_RETURN, 0, 0, _ERRNO | errno.ESOCKTNOSUPPORT)])
+    return _argument(known.socket, 0, program)
 
 
 def _refused(known: _Machine) -> Iterator[int]:
@@ -200,10 +243,17 @@ def _only(values: tuple[int, ...], action: int) -> list[_Instruction]:
     return [*tests, (_RETURN, 0, 0, action)]
 
 
-def _argument(number: int, index: int, then: list[_Instruction]) -> list[_Instruction]:
-    """For the call `number`, judge the lower half of its argument `index`; whoever passes `then` is allowed.
+def _argument_of(index: int) -> _Instruction:
+    """Load the lower half of an argument; the kernel takes these as 32-bit numbers (little endian)."""
+    return (_LOAD, 0, 0, _ARG_AT + 8 * index)
 
-    The kernel takes these arguments as 32-bit numbers, so the upper half means nothing (little endian).
-    """
-    body = [(_LOAD, 0, 0, _ARG_AT + 8 * index), *then, (_RETURN, 0, 0, _ALLOW)]
-    return [(_JEQ, 0, len(body), number), *body]
+
+def _argument(number: int, index: int, then: list[_Instruction]) -> list[_Instruction]:
+    """For the call `number`, judge its argument `index`; whoever passes `then` is allowed."""
+    return _then(number, [_argument_of(index), *then])
+
+
+def _then(value: int, then: list[_Instruction]) -> list[_Instruction]:
+    """If what was loaded is `value`, judge by `then`; whoever passes is allowed."""
+    body = [*then, (_RETURN, 0, 0, _ALLOW)]
+    return [(_JEQ, 0, len(body), value), *body]

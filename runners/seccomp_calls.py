@@ -5,7 +5,16 @@ The numbers are those of the kernel's headers (asm/unistd_64.h, asm-generic/unis
 
 from types import MappingProxyType
 
-__all__ = ["IP_PROTOCOLS", "NEWEST_KNOWN", "REFUSED", "SOCKET_FAMILIES"]
+__all__ = [
+    "FILE_COMMANDS",
+    "IP_PROTOCOLS",
+    "IP_RAW",
+    "NETLINK_PROTOCOLS",
+    "NEWEST_KNOWN",
+    "REFUSED",
+    "REFUSED_IOCTLS",
+    "SOCKET_FAMILIES",
+]
 
 # (x86-64, 64-bit ARM); None where an architecture has no such call.
 _Numbers = tuple[int | None, int | None]
@@ -125,5 +134,41 @@ NEWEST_KNOWN = 467
 
 # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: all within the job's own network, which has nothing but a loopback.
 SOCKET_FAMILIES = (1, 2, 10, 16)
-# Of IP: any, ICMP, TCP, UDP, ICMPv6. The others (SCTP, DCCP, MPTCP, SMC) are modules that asking for them would load.
-IP_PROTOCOLS = (0, 1, 6, 17, 58)
+# What follows is in every kernel. For anything else the kernel has modprobe look for a module, as root, whoever asks.
+_STREAM, _DATAGRAM, IP_RAW = 1, 2, 3
+_DEFAULT, _ICMP, _TCP, _UDP, _ICMPV6 = 0, 1, 6, 17, 58
+IP_PROTOCOLS: MappingProxyType[int, MappingProxyType[int, tuple[int, ...]]] = MappingProxyType(
+    {
+        2: MappingProxyType({_STREAM: (_DEFAULT, _TCP), _DATAGRAM: (_DEFAULT, _UDP, _ICMP)}),
+        10: MappingProxyType({_STREAM: (_DEFAULT, _TCP), _DATAGRAM: (_DEFAULT, _UDP, _ICMPV6)}),
+    }
+)
+"""By family and type of socket."""
+
+NETLINK_PROTOCOLS = (0, 15)
+"""NETLINK_ROUTE, which C libraries ask for addresses, and NETLINK_KOBJECT_UEVENT, on which libudev listens."""
+
+REFUSED_IOCTLS = (
+    # TIOCSTI, TIOCLINUX: typing into somebody's terminal
+    0x5412,
+    0x541C,
+    # Modules that asking would load: TIOCSETD (line disciplines); SIOCGIFBR, SIOCSIFBR, SIOCBRADDBR to SIOCBRDELIF
+    # (bridges); SIOCGIFVLAN, SIOCSIFVLAN; SIOCADDDLCI, SIOCDELDLCI (frame relay)
+    0x5423,
+    0x8940,
+    0x8941,
+    0x89A0,
+    0x89A1,
+    0x89A2,
+    0x89A3,
+    0x8982,
+    0x8983,
+    0x8980,
+    0x8981,
+)
+
+# F_DUPFD to F_GETOWN_EX, F_OFD_GETLK to F_OFD_SETLKW, F_GETLEASE, F_DUPFD_QUERY, F_CREATED_QUERY, F_DUPFD_CLOEXEC to
+# F_SET_FILE_RW_HINT. Not: F_SETLEASE and F_SETDELEG, which have everybody wait who opens or executes the file, at
+# root's jobs each of the system's programs; F_NOTIFY; what a newer kernel brings.
+FILE_COMMANDS = (*range(17), 36, 37, 38, 1025, 1027, 1028, *range(1030, 1039))
+"""What fcntl(2) does for a job."""

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 
 import pytest
 
@@ -55,7 +56,9 @@ def watch(tmp_path):
             config(tmp_path), Running(os.getpid(), None, os.getuid()), lambda: now[0], sleep, kill
         ), sent
 
+    (tmp_path / "daemon.lock").touch(0o644)
     instance = Instance(tmp_path)
+    assert stat.S_IMODE(instance.path.stat().st_mode) == 0o600  # who can read it can lock it
     yield make
     instance.close()
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runners.seccomp import machine_known, seccomp_filter
-from runners.seccomp_calls import IP_PROTOCOLS, NEWEST_KNOWN, REFUSED, SOCKET_FAMILIES
+from runners.seccomp_calls import NEWEST_KNOWN, REFUSED, SOCKET_FAMILIES
 
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -20,6 +20,10 @@ HEADERS = {
     "x86_64": [Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), Path("/usr/include/asm/unistd_64.h")],
     "aarch64": [Path("/usr/include/asm-generic/unistd.h")],
 }
+ANSWERS = (
+    *(errno.EPERM, errno.ENOSYS, errno.EINVAL, errno.ENOMEM, errno.EOPNOTSUPP),
+    *(errno.EAFNOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EPROTONOSUPPORT),
+)
 CALLS = {name: numbers for calls in REFUSED.values() for name, numbers in calls.items()}
 
 
@@ -39,6 +43,8 @@ def answer(machine, number, args=(), arch=None, **kind):
                 position += jump_true if accumulator == value else jump_false
             case 0x25:
                 position += jump_true if accumulator > value else jump_false
+            case 0x54:
+                accumulator &= value
             case 0x45:
                 position += jump_true if accumulator & value else jump_false
             case 0x06:
@@ -77,8 +83,13 @@ def test_the_numbers_are_those_of_the_headers(machine):
     for name in CALLS.keys() - found.keys():
         number = number_of(machine, name)
         assert number is None or number > newest or name == "create_module", name
-    for name, call in [("clone", "clone"), ("socket", "socket"), ("personality", "personality")]:
-        assert answer(machine, found[name], [0xFFFF_FFFE]) & 0xFFFF0000 == ERRNO, call
+    everything = [0xFFFF_FFFE] * 4  # as flags, commands, families: none that is allowed
+    for name in ("clone", "socket", "personality", "fcntl", "mmap", "memfd_create", "shmget", "memfd_secret"):
+        assert answer(machine, found[name], everything) & 0xFFFF0000 == ERRNO, name
+    assert answer(machine, found["fallocate"]) & 0xFFFF0000 == ERRNO
+    assert answer(machine, found["ioctl"], [0, 0x5412]) & 0xFFFF0000 == ERRNO
+    assert answer(machine, found["setsockopt"], [0, 1, 13]) & 0xFFFF0000 == ERRNO
+    assert answer(machine, found["ioprio_set"]) & 0xFFFF0000 == ERRNO
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -106,23 +117,71 @@ def test_clone_makes_threads_and_processes_but_no_namespaces(machine, clone):
 @given(family=st.integers(0, 2**32 - 1))
 def test_only_listed_families_of_sockets(machine, socket, family):
     allowed = family in SOCKET_FAMILIES
-    assert answer(machine, socket, [family]) == (ALLOW if allowed else ERRNO | errno.EAFNOSUPPORT)
+    assert answer(machine, socket, [family, 1]) == (ALLOW if allowed else ERRNO | errno.EAFNOSUPPORT)
     # The kernel looks at the lower half only, and so does the filter.
-    assert answer(machine, socket, [family | 1 << 40]) == answer(machine, socket, [family])
+    assert answer(machine, socket, [family | 1 << 40, 1]) == answer(machine, socket, [family, 1])
 
 
 @pytest.mark.parametrize(("machine", "socket"), [("x86_64", 41), ("aarch64", 198)])
 @given(
-    protocol=st.one_of(st.sampled_from([*IP_PROTOCOLS, 33, 132, 136, 256, 262]), st.integers(0, 2**32 - 1))
+    family=st.sampled_from([2, 10]),
+    kind=st.one_of(st.integers(0, 15), st.integers(0, 2**32 - 1)),
+    protocol=st.one_of(st.sampled_from([0, 1, 6, 17, 33, 58, 132, 136, 256, 262]), st.integers(0, 2**32 - 1)),
 )
-def test_only_listed_protocols_of_ip(machine, socket, protocol):
-    unsupported = ERRNO | errno.EPROTONOSUPPORT
-    for family in (2, 10):
-        assert answer(machine, socket, [family, 1, protocol]) == (
-            ALLOW if protocol in IP_PROTOCOLS else unsupported
-        )
-    for family in (1, 16):
-        assert answer(machine, socket, [family, 3, protocol]) == ALLOW
+def test_of_ip_what_every_kernel_has_without_a_module(machine, socket, family, kind, protocol):
+    found = answer(machine, socket, [family, kind, protocol])
+    match kind & 0xF:  # beside it: SOCK_NONBLOCK, SOCK_CLOEXEC
+        case 1:
+            expected = ALLOW if protocol in (0, 6) else ERRNO | errno.EPROTONOSUPPORT
+        case 2:
+            icmp = {2: 1, 10: 58}[family]
+            expected = ALLOW if protocol in (0, 17, icmp) else ERRNO | errno.EPROTONOSUPPORT
+        case 3:
+            expected = ERRNO | errno.EPERM
+        case _:
+            expected = ERRNO | errno.ESOCKTNOSUPPORT
+    assert found == expected
+
+
+@pytest.mark.parametrize(("machine", "socket"), [("x86_64", 41), ("aarch64", 198)])
+@given(protocol=st.one_of(st.integers(0, 40), st.integers(0, 2**32 - 1)))
+def test_of_netlink_addresses_and_devices_only(machine, socket, protocol):
+    expected = ALLOW if protocol in (0, 15) else ERRNO | errno.EPROTONOSUPPORT
+    assert answer(machine, socket, [16, 0x80003, protocol]) == expected
+    assert answer(machine, socket, [1, 1, protocol]) == ALLOW
+
+
+@pytest.mark.parametrize(("machine", "fcntl"), [("x86_64", 72), ("aarch64", 25)])
+def test_files_are_locked_and_copied_but_not_leased(machine, fcntl):
+    dupfd, setfl, setlkw, ofd_setlk, getlease, dupfd_cloexec, add_seals, set_hint = (
+        *(0, 4, 7, 37),
+        *(1025, 1030, 1033, 1038),
+    )
+    for command in (dupfd, setfl, setlkw, ofd_setlk, getlease, dupfd_cloexec, add_seals, set_hint):
+        assert answer(machine, fcntl, [3, command]) == ALLOW
+    setlease, notify, setdeleg = 1024, 1026, 1040
+    for command in (setlease, notify, setdeleg, setlease | 1 << 32, 2**32 - 1):
+        assert answer(machine, fcntl, [3, command, 1]) == ERRNO | errno.EINVAL
+
+
+@pytest.mark.parametrize(("machine", "fallocate"), [("x86_64", 285), ("aarch64", 47)])
+def test_room_on_the_disk_is_taken_by_writing_and_given_back(machine, fallocate):
+    for mode in (0, 1, 0x10, 0x41):
+        assert answer(machine, fallocate, [3, mode, 0, 1 << 30]) == ERRNO | errno.EOPNOTSUPP
+    assert answer(machine, fallocate, [3, 3, 0, 1 << 30]) == ALLOW  # a hole
+
+
+@pytest.mark.parametrize(
+    ("machine", "mmap", "memfd", "shmget"), [("x86_64", 9, 319, 29), ("aarch64", 222, 279, 194)]
+)
+def test_huge_pages_are_somebody_elses(machine, mmap, memfd, shmget):
+    none = ERRNO | errno.ENOMEM
+    assert answer(machine, mmap, [0, 4096, 3, 0x22]) == ALLOW
+    assert answer(machine, mmap, [0, 4096, 3, 0x40022]) == none
+    assert answer(machine, memfd, [0x7FFF_0000, 0xB]) == ALLOW
+    assert answer(machine, memfd, [0x7FFF_0000, 0x4]) == none
+    assert answer(machine, shmget, [0, 4096, 0o1600]) == ALLOW
+    assert answer(machine, shmget, [0, 4096, 0o5600]) == none
 
 
 @pytest.mark.parametrize(("machine", "socketpair"), [("x86_64", 53), ("aarch64", 199)])
@@ -136,6 +195,7 @@ def test_only_pairs_of_unix_sockets(machine, socketpair):
 def test_memory_that_nobody_counts_is_not_to_be_had(machine, shmget):
     assert answer(machine, shmget) == ALLOW
     assert answer(machine, shmget, counted=False) == ERRNO | errno.ENOSYS
+    assert answer(machine, 447) == ERRNO | errno.ENOSYS  # memfd_secret
 
 
 @pytest.mark.parametrize(("machine", "ioctl"), [("x86_64", 16), ("aarch64", 29)])
@@ -144,6 +204,14 @@ def test_nobody_types_into_a_terminal(machine, ioctl):
     assert answer(machine, ioctl, [0, 0x541C]) == ERRNO | errno.EPERM
     assert answer(machine, ioctl, [0, 0x5423]) == ERRNO | errno.EPERM
     assert answer(machine, ioctl, [0, 0x5401]) == ALLOW
+
+
+@pytest.mark.parametrize(("machine", "ioctl"), [("x86_64", 16), ("aarch64", 29)])
+def test_no_bridge_and_no_vlan_is_asked_for(machine, ioctl):
+    for request in (0x8940, 0x8941, *range(0x8980, 0x8984), *range(0x89A0, 0x89A4)):
+        assert answer(machine, ioctl, [3, request]) == ERRNO | errno.EPERM
+    for request in (0x8912, 0x8927, 0x541B, 0xC020462A):  # addresses, FIONREAD, a card's driver
+        assert answer(machine, ioctl, [3, request]) == ALLOW
 
 
 @pytest.mark.parametrize(("machine", "setrlimit", "prlimit"), [("x86_64", 160, 302), ("aarch64", 164, 261)])
@@ -179,7 +247,7 @@ def test_everything_has_an_answer_and_most_is_allowed(machine, number, args):
     assert found in {
         ALLOW,
         ERRNO,
-        *(ERRNO | code for code in (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT)),
+        *(ERRNO | code for code in ANSWERS),
     }
 
 

@@ -91,3 +91,53 @@ print(open("/proc/self/status").read())
     fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
     assert (fields["Seccomp"], fields["NoNewPrivs"]) == ("2", "1")
     assert {fields[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+
+
+LEASES_AND_MEMORY = """
+import ctypes, errno, fcntl, os, signal, socket
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+
+def answer(name, ask):
+    try:
+        result = ask()
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+    else:
+        print(name, "-1 " + errno.errorcode[ctypes.get_errno()] if result == -1 else "yes")
+
+own = os.open("own", os.O_RDWR | os.O_CREAT)
+answer("write lease", lambda: fcntl.fcntl(own, fcntl.F_SETLEASE, fcntl.F_WRLCK))
+answer("lock", lambda: fcntl.lockf(own, fcntl.LOCK_EX))
+answer("notify", lambda: fcntl.fcntl(os.open(".", os.O_RDONLY), fcntl.F_NOTIFY, 2))
+answer("room at once", lambda: libc.fallocate64(own, 1, ctypes.c_long(0), ctypes.c_long(1 << 20)))
+answer("room by writing", lambda: os.posix_fallocate(own, 0, 1 << 20))
+print(os.fstat(own).st_size, os.fstat(own).st_blocks * 512 >= 1 << 20)
+answer("secret memory", lambda: libc.syscall(447, 0))
+answer("huge page", lambda: libc.memfd_create(b"x", 4))
+answer("netfilter", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12))
+answer("packet type", lambda: socket.socket(socket.AF_INET, socket.SOCK_RDM, 0))
+answer("bridge", lambda: fcntl.ioctl(socket.socket(), 0x8940, bytes(32)))
+print(socket.if_nameindex())
+"""
+
+
+def test_what_would_hold_up_others_or_is_counted_nowhere(runs):
+    spec = runs.python(LEASES_AND_MEMORY)
+    assert runs.finish(spec).exit_code == 0, runs.log(spec)
+    assert runs.log(spec).splitlines() == [
+        *("write lease EINVAL", "lock yes", "notify EINVAL"),
+        *("room at once -1 ENOTSUP", "room by writing yes", "1048576 True"),
+        *("secret memory -1 ENOSYS", "huge page -1 ENOMEM"),
+        *("netfilter EPROTONOSUPPORT", "packet type ESOCKTNOSUPPORT", "bridge EPERM"),
+        "[(1, 'lo')]",
+    ]
+
+
+def test_a_lease_would_be_given_without_the_filter(runs):
+    """Or else the test above would prove nothing of the one that has others wait."""
+    runs.host = dataclasses.replace(runs.host, seccomp=b"")
+    spec = runs.python(LEASES_AND_MEMORY)
+    assert runs.finish(spec).exit_code == 0, runs.log(spec)
+    assert {"write lease yes", "notify yes"} <= set(runs.log(spec).splitlines())
