@@ -31,7 +31,8 @@ def main(namespace: int, answer: int, port: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     # Descriptors on their way through sockets are counted by user, and compared with the limit of who sends one more:
     # jobs of the same user may have as many on their way as their own limit says.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     _enter(libc, fcntl.ioctl(namespace, _NS_GET_USERNS), _CLONE_NEWUSER)
     _enter(libc, namespace, _CLONE_NEWNET)
     with socket.socket() as listener, socket.socket(fileno=answer) as out:

@@ -24,6 +24,8 @@ def _slots(world, cpu) -> None:
 def _cards(world, sizes) -> None:
     cards = tuple(Card(f"GPU-{n}", mb, mb) for n, mb in enumerate(sizes))
     world.capacity = Capacity(world.capacity.cpu, world.capacity.gpu, cards)
+    if (later := world.next_capacity) is not None:
+        world.next_capacity = Capacity(later.cpu, later.gpu, cards)
 
 
 def _clock(world, skew_s) -> None:

@@ -172,7 +172,8 @@ class World:
         if self.broken is not None:
             return
         self.promises.finished(self.disk.memory.read, doubtful=self.disk.kept_though_failed > 0)
-        held = list(self.node.site.secrets)
+        # Those of one that is just being handed out once more go when the journal has said that it is over.
+        held = [key for key in self.node.site.secrets if self.node.supervisor.job(key) is None]
         self.promises.holds("secrets", not held, f"secrets of jobs that are over stay in memory: {held}")
         outcomes = dict(self.server.memory.outcomes)
         self.post.all_arrives()
@@ -187,7 +188,7 @@ class World:
         self.report.outcomes = dict(self.server.memory.outcomes)
 
     def make_fair(self) -> None:
-        """From now on nothing fails any more, and the coordinator means what it says."""
+        """From now on nothing fails any more, all cards are there, and coordinator and operator mean well."""
         self.network.fair = self.machine.fair = True
         self.server.habits = replace(
             self.server.habits, offer_again=0.0, fickle=0.0, garbage=0.0, token_lies=False
@@ -195,6 +196,8 @@ class World:
         self.disk.trouble, self.disk.slow_s = None, 0.0
         self.disk.ambiguous.clear()
         self.machine.no_descriptors = False
+        ACTS["cards"](self, self.scenario.cards_mb)
+        ACTS["go on"](self, None)
         self.note("the world is fair")
 
     def _act(self, act: Act) -> None:
