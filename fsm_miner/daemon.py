@@ -26,7 +26,7 @@ from fsm_miner.health import HealthServer
 from fsm_miner.heartbeat import Heartbeat
 from fsm_miner.housekeeping import Housekeeping
 from fsm_miner.input_hosts import input_client
-from fsm_miner.inputs import FetchLimits
+from fsm_miner.inputs import FetchLimits, FetchSettings
 from fsm_miner.instance import Instance
 from fsm_miner.intake import Intake
 from fsm_miner.journal_check import JournalCheck
@@ -50,7 +50,7 @@ from fsm_miner.site.egress import Egress
 from fsm_miner.site.gpus import GpuBoard
 from fsm_miner.site.plan import Planner
 from fsm_miner.site.process import Processes
-from fsm_miner.site.worksite import FetchSettings, MachineSite
+from fsm_miner.site.worksite import MachineSite
 from fsm_miner.status import Status
 from fsm_miner.supervisor import Supervisor, key_of
 from fsm_miner.sweeper import Finished

@@ -33,7 +33,7 @@ from fsm_miner.offload import offload
 from runners.shortage import is_shortage, shortage_behind
 from states.codes import ErrorCode, Failure
 
-__all__ = ["FetchLimits", "Fetched", "InputUrl", "fetch_inputs"]
+__all__ = ["FetchLimits", "FetchSettings", "Fetched", "InputUrl", "fetch_inputs"]
 
 _CHUNK_BYTES = 1 << 20
 _DISK_CHECK_BYTES = 16 << 20
@@ -65,6 +65,14 @@ class FetchLimits:
     total_bytes: int
     reserve_bytes: int
     total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """How inputs are fetched: the client that knows no token, and the bounds of one job's inputs."""
+
+    client: httpx.AsyncClient
+    limits: FetchLimits
 
 
 async def fetch_inputs(

@@ -112,6 +112,15 @@ class Workspace:
         """
         await offload(self._remove)
 
+    async def give_back(self) -> None:
+        """Remove what the run has written, its logs apart. Only where nothing of it is alive or will be delivered.
+
+        Raises:
+            OSError: something could not be removed.
+
+        """
+        await offload(self._give_back)
+
     async def link_inputs(self, targets: Mapping[str, PurePosixPath]) -> None:
         """Make inputs appear by name in work/, where the command starts, as links.
 
@@ -137,6 +146,12 @@ class Workspace:
             _ensure_folder(folder)
         self.stdout.unlink(missing_ok=True)
         self._keep_log(run)
+
+    def _give_back(self) -> None:
+        for folder in (self.work, self.output):
+            if os.path.lexists(folder):
+                remove_tree(folder)
+        self.stdout.unlink(missing_ok=True)
 
     def _keep_log(self, run: int) -> None:
         """Rename exec.log to exec.<n>.log: n is the run before, or the next free number."""

@@ -27,7 +27,7 @@ class Presence:
     """Knows which files `path` and its neighbours were when the database was opened. For one thread."""
 
     def __init__(self, path: Path, *, busy_s: float, now_ns: Callable[[], int]) -> None:
-        self._path = path
+        self.path = path
         self._busy_s = busy_s
         self._now_ns = now_ns
         self._opened = self._names()
@@ -41,7 +41,7 @@ class Presence:
         for suffix, opened, there in zip(SUFFIXES, self._opened, self._names(), strict=True):
             if there != opened:
                 what = "deleted" if there is None else "replaced"
-                return f"{self._path}{suffix} was {what} while the daemon works with it"
+                return f"{self.path}{suffix} was {what} while the daemon works with it"
         return None
 
     def put_back(self, conn: sqlite3.Connection) -> sqlite3.Connection:
@@ -54,16 +54,16 @@ class Presence:
 
         """
         self._check_the_place()
-        folder = self._path.parent
+        folder = self.path.parent
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._make_copy(conn)
         self._clear_the_place()
         fsync_folder(folder)  # a log that came back after a power cut would be taken for the copy's
-        whole(self._path).rename(self._path)
+        whole(self.path).rename(self.path)
         self._placed = self._names()[0]  # ours, should it not be opened now
         fsync_folder(folder)
         self._waiting = False
-        fresh = connect_writer(self._path, busy_s=self._busy_s)
+        fresh = connect_writer(self.path, busy_s=self._busy_s)
         # After the rename: SQLite sees that its file has moved, and takes no neighbour away with it.
         conn.close()
         self._opened = self._names()
@@ -77,15 +77,15 @@ class Presence:
 
         """
         if self._waiting:
-            remove_part(self._path)
-            whole(self._path).unlink(missing_ok=True)
-            fsync_folder(self._path.parent)
+            remove_part(self.path)
+            whole(self.path).unlink(missing_ok=True)
+            fsync_folder(self.path.parent)
             self._waiting = False
 
     def _make_copy(self, conn: sqlite3.Connection) -> None:
         """Leave a complete, durable copy, and only then call it that."""
-        copy = part(self._path)
-        remove_part(self._path)
+        copy = part(self.path)
+        remove_part(self.path)
         self._waiting = True
         try:
             os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -94,20 +94,20 @@ class Presence:
             _fsync(copy)
             self._check_the_place()  # a copy in another daemon's folder would take that one's place
         except BaseException:
-            remove_part(self._path)
+            remove_part(self.path)
             raise
-        copy.rename(whole(self._path))
-        fsync_folder(self._path.parent)
+        copy.rename(whole(self.path))
+        fsync_folder(self.path.parent)
 
     def _check_the_place(self) -> None:
         if (reason := self.why_not()) is not None:
             raise PermissionError(reason)
         if not self._is_taken(self._names()[0]):
             return
-        kept = sum(is_stranger(self._path, one.name) for one in self._path.parent.iterdir())
+        kept = sum(is_stranger(self.path, one.name) for one in self.path.parent.iterdir())
         if kept >= STRANGERS_MAX:
             raise PermissionError(
-                f"{kept} files that took its place were set aside already ({self._path.name}.stranger-*): "
+                f"{kept} files that took its place were set aside already ({self.path.name}.stranger-*): "
                 "stop who puts them there, then remove them"
             )
 
@@ -117,13 +117,13 @@ class Presence:
     def _clear_the_place(self) -> None:
         """Set aside what somebody put there; remove a log and an index that would not fit the new file."""
         if self._is_taken(self._names()[0]):
-            set_aside(self._path, self._now_ns())
+            set_aside(self.path, self._now_ns())
             return
         for suffix in SUFFIXES[1:]:
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def _names(self) -> _Names:
-        return tuple(_identity(self._path.with_name(self._path.name + suffix)) for suffix in SUFFIXES)
+        return tuple(_identity(self.path.with_name(self.path.name + suffix)) for suffix in SUFFIXES)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -29,6 +29,7 @@ from journal.port import (
 from journal.presence import Presence
 from journal.reader import INSERT
 from journal.record import EMPTY, Draft, Head, chain
+from journal.room import keep_room
 
 __all__ = ["HEADS_MAX", "Append", "Task", "Writer"]
 
@@ -189,6 +190,7 @@ class Writer:
 
     def _begin(self) -> None:
         self._conn.execute("BEGIN IMMEDIATE")
+        keep_room(self._presence.path)
         (version,) = self._conn.execute("PRAGMA data_version").fetchone()
         if version != self._data_version:
             self._heads.clear()

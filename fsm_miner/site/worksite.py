@@ -1,17 +1,16 @@
 """The worksite of a real machine: `fsm_miner.worksite.Worksite`, put together from its parts."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-import httpx
 from pydantic import SecretStr
 
 from fsm_miner.clock import Clock, Dice
-from fsm_miner.inputs import FetchLimits, InputUrl, fetch_inputs
+from fsm_miner.inputs import FetchSettings, InputUrl, fetch_inputs
 from fsm_miner.log_port import Log
 from fsm_miner.manifest import Manifest
 from fsm_miner.probe.gpu import Gpu
@@ -46,7 +45,7 @@ from states.stimuli import (
     ProcessGone,
 )
 
-__all__ = ["FetchSettings", "MachineSite"]
+__all__ = ["MachineSite"]
 
 _UNRECORDED = (
     "it was started before, and the journal has lost the records of that: what it left can't be trusted"
@@ -57,14 +56,6 @@ _WITHHELD = "an artifact is not as declared; which is withheld, as the job's sec
 class _Gpus(Protocol):
     async def read(self) -> Any: ...
     def find(self, card: str) -> Gpu | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FetchSettings:
-    """How inputs are fetched: the client that knows no token, and the bounds of one job's inputs."""
-
-    client: httpx.AsyncClient
-    limits: FetchLimits
 
 
 class MachineSite:
@@ -229,6 +220,11 @@ class MachineSite:
 
     async def _over(self, job: Job, run: Watched, gone: ProcessGone) -> ProcessGone:
         gone = await self._egress.over(job, run.files, gone)
+        if job.limit is not None and job.limit.code is ErrorCode.NORESOURCE:
+            with suppress(OSError):  # the sweep takes what can't be removed now
+                await self.workspace(
+                    job
+                ).give_back()  # its neighbours need the disk before it has been delivered
         await self._secrets.clean_log(job, self._processes.take_log(run))
         return replace(gone, detail=self._secrets.words(job, gone.detail)) if gone.detail else gone
 
