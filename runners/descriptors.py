@@ -13,23 +13,31 @@ from pathlib import Path
 __all__ = ["can_look", "hidden_descriptors"]
 
 _GETFD = 438  # on every architecture: its number is of the time when they were made the same
+_PIDFD_THREAD = os.O_EXCL  # pidfd_open(2)
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 _NOBODY_LOOKS = "3"
 
 
-def hidden_descriptors(pid: int) -> Iterator[os.stat_result | None]:
+def hidden_descriptors(pid: int, member: int) -> Iterator[os.stat_result | None]:
     """Yield what each number in the process's table of descriptors leads to, None for one that is not in use.
 
     Nothing for a process that has ended or is no job's yet: the sandbox itself, while and because it was started
     outside of it. Asks a microsecond or two for each number, and a table may be as large as RLIMIT_NOFILE allows.
+    `member` is a thread that lives (`runners.process.member_of`).
+
+    Raises:
+        PermissionError: its first thread has ended, and this kernel takes no copies from another (Linux 6.9 does).
+
     """
     try:
-        process = os.pidfd_open(pid)
+        process = os.pidfd_open(member, 0 if member == pid else _PIDFD_THREAD)
     except ProcessLookupError:
         return
+    except OSError as error:
+        raise PermissionError(error.errno, "can't be looked at") from error
     try:
         libc = ctypes.CDLL(None, use_errno=True)
-        for number in range(_table_size(pid)):
+        for number in range(_table_size(member)):
             copy = libc.syscall(_GETFD, process, number, 0)
             if copy >= 0:
                 try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runners.descriptors import hidden_descriptors
 from runners.opening import open_memory
+from runners.process import member_of, read_proc
 
 __all__ = ["Written", "measure_written"]
 
@@ -22,13 +23,16 @@ _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWNER_LOOKS = 0o500
 _TRIES = 4
 _CLOSED = "into folders that it closes again and again"
+_HIDDEN = "into files that it hides: the first thread of a process that may not be looked at has ended"
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """`size` in bytes: of each file its length or its blocks, whichever is more; `allocated` in bytes: its blocks.
 
-    `in_memory`: bytes in files that lie on no disk and have no name (memfd_create(2)). `excess`: what was too much.
+    `in_memory`: bytes in files that lie on no disk and have no name (memfd_create(2)), and in shared memory: as much as
+    is mapped, where no descriptor leads to it. `excess`: what was too much.
     """
 
     size: int
@@ -47,6 +51,7 @@ class _Walk:
     entries: int = 0
     excess: str | None = None
     linked: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+    mapped: dict[int, int] = field(default_factory=dict[int, int])
 
     def folder(self, fd: int, depth: int) -> None:
         if depth > DEPTH_MAX:
@@ -68,6 +73,7 @@ class _Walk:
                 self.file(about)
                 return
             below = _open_folder(entry.name, fd)
+            self.blocks(about)
         except PermissionError:
             self.excess = _CLOSED
             return
@@ -78,10 +84,19 @@ class _Walk:
         finally:
             os.close(below)
 
-    def open_files(self, pid: int, devices: set[int], memory: int) -> None:
-        """Add what a process holds open and no folder names any more."""
+    def process(self, pid: int, devices: set[int], memory: int, *, mapped: bool) -> None:
+        """Add what a process holds open, or has `mapped`, and no folder names any more."""
         try:
-            with os.scandir(f"/proc/{pid}/fd") as found:
+            member = member_of(pid)
+            self.open_files(pid, member, devices, memory)
+            if mapped:
+                self.mappings(member, memory)
+        except OSError:
+            return  # the process has ended
+
+    def open_files(self, pid: int, member: int, devices: set[int], memory: int) -> None:
+        try:
+            with os.scandir(f"/proc/{member}/fd") as found:
                 for entry in found:
                     self.entries += 1
                     if self.entries > self.entries_max:
@@ -89,18 +104,41 @@ class _Walk:
                         return
                     self.open_file(_opened(entry), devices, memory)
         except PermissionError:
-            self.hidden_files(pid, devices, memory)
-        except OSError:
-            return  # the process has ended
+            self.hidden_files(pid, member, devices, memory)
 
-    def hidden_files(self, pid: int, devices: set[int], memory: int) -> None:
+    def hidden_files(self, pid: int, member: int, devices: set[int], memory: int) -> None:
         """Do the same for a process whose list of open files is closed to its own user, see runners.descriptors."""
-        for about in hidden_descriptors(pid):
-            self.entries += 1
-            if self.entries > self.entries_max:
-                self.excess = f"more than {self.entries_max} files"
-                return
-            self.open_file(about, devices, memory)
+        try:
+            for about in hidden_descriptors(pid, member):
+                self.entries += 1
+                if self.entries > self.entries_max:
+                    self.excess = f"more than {self.entries_max} files"
+                    return
+                self.open_file(about, devices, memory)
+        except PermissionError:
+            self.excess = _HIDDEN
+
+    def mappings(self, member: int, memory: int) -> None:
+        """Note what is mapped of files in memory: no descriptor may lead there any more, and no page be in use."""
+        device = f" {os.major(memory):02x}:{os.minor(memory):02x} ".encode()
+        try:
+            maps = read_proc(f"/proc/{member}/maps")
+        except PermissionError:
+            # It hides them: whatever it has mapped may be that.
+            self.in_memory += int(read_proc(f"/proc/{member}/statm").split()[0]) * _PAGE
+            return
+        for line in maps.splitlines() if device in maps else ():
+            places, _, offset, on, inode, *_ = line.split(maxsplit=5)
+            if on == device.strip():
+                begin, end = places.split(b"-")
+                reach = int(offset, 16) + int(end, 16) - int(begin, 16)
+                self.mapped[int(inode)] = max(reach, self.mapped.get(int(inode), 0))
+
+    def only_mapped(self, memory: int) -> None:
+        """Add what is mapped of files that no descriptor was found for."""
+        for inode, reach in self.mapped.items():
+            if (memory, inode) not in self.linked:
+                self.in_memory += reach
 
     def open_file(self, about: os.stat_result | None, devices: set[int], memory: int) -> None:
         if about is None or not stat.S_ISREG(about.st_mode) or about.st_nlink != 0:
@@ -127,6 +165,11 @@ class _Walk:
         self.size += max(about.st_size, about.st_blocks * 512)
         self.allocated += about.st_blocks * 512
 
+    def blocks(self, about: os.stat_result) -> None:
+        """Add a folder: it grows with the names that it had at a time, and stays that large."""
+        self.size += about.st_blocks * 512
+        self.allocated += about.st_blocks * 512
+
 
 def measure_written(
     folders: Sequence[Path],
@@ -138,7 +181,7 @@ def measure_written(
     """Add up what lies below `folders`, and `files`. Call it in a thread: a job may have made very many files.
 
     What is missing counts as empty. Of the files that `processes` hold open, those without a name
-    count too where they lie on the folders' file systems.
+    count too where they lie on the folders' file systems. The first of them is the sandbox's own.
     """
     walk = _Walk(entries_max)
     devices: set[int] = set()
@@ -159,10 +202,11 @@ def measure_written(
         with suppress(FileNotFoundError):
             walk.file(path.stat(follow_symlinks=False))
     memory = _memory_device()
-    for pid in processes:
+    for position, pid in enumerate(processes):
         if walk.excess is not None:
             break
-        walk.open_files(pid, devices, memory)
+        walk.process(pid, devices, memory, mapped=position > 0)
+    walk.only_mapped(memory)
     return Written(walk.size, walk.allocated, walk.entries, walk.excess, walk.in_memory)
 
 

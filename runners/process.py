@@ -20,6 +20,7 @@ __all__ = [
     "ended",
     "in_other_namespace",
     "init_pidfd",
+    "member_of",
     "parent_of",
     "read_proc",
     "send",
@@ -29,6 +30,7 @@ __all__ = [
 _PROC = Path("/proc")
 # The process may be gone at any moment; then its files are not there, or reading them says so.
 _GONE = (FileNotFoundError, ProcessLookupError)
+_ENDED = (b"Z", b"X")
 
 
 @contextmanager
@@ -132,6 +134,35 @@ def read_proc(path: str) -> bytes:
         return found
     finally:
         os.close(fd)
+
+
+def member_of(pid: int) -> int:
+    """Return the id by which /proc tells of a process: its own, or that of a thread if the first one has ended.
+
+    A process whose first thread has ended goes on, and /proc shows it as one that has nothing (pthread_exit(3)).
+
+    Raises:
+        OSError: as `read_proc`.
+
+    """
+    state, threads = _state(f"/proc/{pid}/stat")
+    if state not in _ENDED or threads == 1:
+        return pid
+    for name in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names, not paths
+        try:
+            if _state(f"/proc/{pid}/task/{name}/stat")[0] not in _ENDED:
+                return int(name)
+        except _GONE:
+            continue
+    return pid
+
+
+def _state(path: str) -> tuple[bytes, int]:
+    """Return the state of a task and how many threads its process has."""
+    stat = read_proc(path)
+    # The name, in parentheses, may hold anything: count from its end (proc(5)).
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return fields[0], int(fields[17])
 
 
 def children_of(pid: int) -> list[int]:

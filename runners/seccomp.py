@@ -27,6 +27,7 @@ from runners.seccomp_calls import (
 __all__ = ["machine_known", "seccomp_filter"]
 
 _CLONE_NEW = 0x7E02_0080  # user, pid, net, ipc, uts, cgroup, mount and time namespaces
+_CLONE_THREAD, _CLONE_FILES, _CLOSE_RANGE_UNSHARE = 0x1_0000, 0x400, 0x2
 _PERSONALITIES = (0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)  # plain, and asking which
 _UNIX, _NETLINK = 1, 16
 _RLIMIT_CORE = 4
@@ -49,6 +50,9 @@ class _Machine:
     setrlimit: int
     prlimit64: int
     shmget: int
+    semget: int
+    msgget: int
+    close_range: int
     setsockopt: int
     ioprio_set: int
     fcntl: int
@@ -71,6 +75,9 @@ _MACHINES = {
         setrlimit=160,
         prlimit64=302,
         shmget=29,
+        semget=64,
+        msgget=68,
+        close_range=436,
         setsockopt=54,
         ioprio_set=251,
         fcntl=72,
@@ -91,6 +98,9 @@ _MACHINES = {
         setrlimit=164,
         prlimit64=261,
         shmget=194,
+        semget=190,
+        msgget=186,
+        close_range=436,
         setsockopt=208,
         ioprio_set=30,
         fcntl=25,
@@ -118,8 +128,8 @@ def machine_known(machine: str) -> bool:
 def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
     """Return the filter for `machine` as an array of `struct sock_filter`.
 
-    `counted`: a cgroup counts the run's memory. Where none does, System V's shared memory, which is in no process when
-    it likes and in no folder, is not there, as on a kernel without it (ENOSYS).
+    `counted`: a cgroup counts the run's memory. Where none does, what System V has (shared memory, semaphores, queues),
+    which is in no process when it likes and in no folder, is not there, as on a kernel without it (ENOSYS).
 
     Raises:
         KeyError: there is none for this machine; see `machine_known`.
@@ -138,12 +148,14 @@ def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
         *_if(_JEQ, known.memfd_secret, _ERRNO | errno.ENOSYS),
     ]
     if not counted:
-        program += _if(_JEQ, known.shmget, _ERRNO | errno.ENOSYS)
+        for number in (known.shmget, known.semget, known.msgget):
+            program += _if(_JEQ, number, _ERRNO | errno.ENOSYS)
     for number in _refused(known):
         program += _if(_JEQ, number, _ERRNO | errno.EPERM)
     # Anybody may raise what ionice lowered, as far as the class best-effort goes; a job stays where it was put.
     program += _if(_JEQ, known.ioprio_set, _DONE)
-    program += _argument(known.clone, 0, [*_if(_JSET, _CLONE_NEW, _ERRNO | errno.EPERM)])
+    program += _argument(known.clone, 0, [*_if(_JSET, _CLONE_NEW, _ERRNO | errno.EPERM), *_one_table()])
+    program += _argument(known.close_range, 2, _if(_JSET, _CLOSE_RANGE_UNSHARE, _ERRNO | errno.EINVAL))
     program += _sockets(known)
     program += _argument(known.socketpair, 0, _only((_UNIX,), _ERRNO | errno.EAFNOSUPPORT))
     program += _argument(known.personality, 0, _only(_PERSONALITIES, _ERRNO | errno.EPERM))
@@ -160,6 +172,15 @@ def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
     program += _argument(known.setsockopt, 1, _no_lingering())
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _one_table() -> list[_Instruction]:
+    """Refuse threads with a table of descriptors of their own: who looks at a process sees its first thread's."""
+    return [
+        (_JSET, 0, 2, _CLONE_THREAD),
+        (_JSET, 1, 0, _CLONE_FILES),
+        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+    ]
 
 
 def _cores_stay(known: _Machine) -> list[_Instruction]:

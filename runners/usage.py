@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.process import children_of, read_proc
+from runners.process import children_of, member_of, read_proc
 
 __all__ = ["TreeSample", "count_processes", "exact_memory", "sample_tree", "tree_of"]
 
@@ -68,7 +68,7 @@ def sample_tree(init: int, crowded: Callable[[], bool] = lambda: False) -> TreeS
     processes = resident = anonymous = ticks = 0
     for pid in tree_of(init, crowded):
         try:
-            pages = read_proc(f"/proc/{pid}/statm").split()
+            pages = read_proc(f"/proc/{member_of(pid)}/statm").split()
             stat = read_proc(f"/proc/{pid}/stat")
         except _GONE:
             continue
@@ -82,32 +82,54 @@ def sample_tree(init: int, crowded: Callable[[], bool] = lambda: False) -> TreeS
     return TreeSample(processes, resident + held, anonymous + held, ticks / _TICKS)
 
 
-def exact_memory(init: int, crowded: Callable[[], bool] = lambda: False) -> int:
-    """Return the bytes the tree really holds, each shared page once. Walks page tables: only near a limit."""
-    private = shared = 0
+def exact_memory(
+    init: int,
+    crowded: Callable[[], bool] = lambda: False,
+    *,
+    limit_bytes: int | None = None,
+    in_files_bytes: int = 0,
+) -> int:
+    """Return the bytes the tree really holds, each shared page once. Walks page tables: only near a limit.
+
+    `in_files_bytes`: in files in memory without a name, see `runners.measure`. With `limit_bytes` it walks no further
+    than to tell whether it is more than that, those first that may hold most; what it returns is then as good as that.
+    """
+    looks: list[tuple[int, int]] = []
+    shared = 0
     for pid in tree_of(init, crowded):
         try:
-            text = _rollup(pid)
-            if text is None:
-                private += _anonymous(read_proc(f"/proc/{pid}/statm").split()) // 1024
-                continue
+            member = member_of(pid)
+            about = _sizes(read_proc(f"/proc/{member}/status"))
         except _GONE:
             continue
-        fields = {
-            words[0]: int(words[1]) for line in text.splitlines()[1:] if len(words := line.split()) == 3
-        }
-        private += fields.get("Pss_Anon:", 0) + fields.get("SwapPss:", 0)
-        shared += fields.get("Pss_Shmem:", 0)
+        looks.append((about.get(b"RssAnon:", 0) + about.get(b"VmSwap:", 0), member))
+        shared = max(shared, about.get(b"RssShmem:", 0))
     # A mapped file of /dev/shm is in both: take the larger, never the sum.
-    return private * 1024 + max(shared * 1024, _memory_folders(init))
+    held = max(shared, in_files_bytes + _memory_folders(init))
+    unknown = sum(most for most, _ in looks)  # a page that a fork shares, once for each
+    for most, pid in sorted(looks, reverse=True):
+        if limit_bytes is not None and (held > limit_bytes or held + unknown <= limit_bytes):
+            break
+        unknown -= most
+        held += min(most, _private(pid, most))
+    return held + unknown
 
 
-def _rollup(pid: int) -> str | None:
-    """Return the sums over a process's pages; None if it runs a program of the system's that its user may not read."""
+def _private(pid: int, most: int) -> int:
+    """Return the bytes of a process in pages of no file, its part of those that it shares; `most` if that is hidden."""
     try:
-        return read_proc(f"/proc/{pid}/smaps_rollup").decode()
+        about = _sizes(read_proc(f"/proc/{pid}/smaps_rollup"))
     except PermissionError:
-        return None
+        return most  # it runs a program of the system's that its user may not read
+    except _GONE:
+        return 0
+    return about.get(b"Pss_Anon:", 0) + about.get(b"SwapPss:", 0)
+
+
+def _sizes(text: bytes) -> dict[bytes, int]:
+    """Return the sizes that a file of /proc tells, in bytes."""
+    words = (line.split() for line in text.splitlines())
+    return {one[0]: int(one[1]) * 1024 for one in words if len(one) == 3 and one[2] == b"kB"}
 
 
 def _anonymous(pages: list[bytes]) -> int:

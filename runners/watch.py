@@ -158,12 +158,9 @@ def _written(
             files=files.handed,
             entries_max=limits.files,
         )
-    meter.note_written(written.size)
+    meter.note_written(written.size, written.in_memory)
     if written.excess is not None:
         return Breach(BreachKind.OUTPUT, f"wrote {written.excess}")
-    if files.cgroup is None and written.in_memory > limits.memory_mb * _MIB:
-        meter.note(None, written.in_memory)
-        return Breach(BreachKind.MEMORY, _over_memory(limits))
     if written.size > limits.output_mb * _MIB:
         return Breach(
             BreachKind.OUTPUT, f"wrote {written.size / _MIB:.1f} MiB, more than {limits.output_mb} MiB"
@@ -192,11 +189,12 @@ def _processes(files: RunFiles, limits: Limits, meter: UsageMeter) -> Breach | N
         if sample is None or sample.processes > limits.processes or crowded():
             return _crowded(limits)
         meter.note(sample.cpu_s, sample.anonymous_bytes)
-        if sample.memory_bytes <= limits.memory_mb * _MIB:
+        limit, in_files = limits.memory_mb * _MIB, meter.in_files_bytes
+        if sample.memory_bytes + in_files <= limit:
             return None
-        exact = exact_memory(pid, crowded)
+        exact = exact_memory(pid, crowded, limit_bytes=limit, in_files_bytes=in_files)
         meter.note(None, exact)
-        if exact <= limits.memory_mb * _MIB:
+        if exact <= limit:
             return None  # or cut short, because there are too many by now: the next look says so
         return Breach(BreachKind.MEMORY, _over_memory(limits))
 

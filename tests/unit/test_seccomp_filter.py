@@ -84,6 +84,9 @@ def test_the_numbers_are_those_of_the_headers(machine):
         number = number_of(machine, name)
         assert number is None or number > newest or name == "create_module", name
     everything = [0xFFFF_FFFE] * 4  # as flags, commands, families: none that is allowed
+    for name in ("semget", "msgget"):
+        assert answer(machine, found[name], counted=False) & 0xFFFF0000 == ERRNO, name
+    assert answer(machine, found["close_range"], everything) & 0xFFFF0000 == ERRNO
     for name in ("clone", "socket", "personality", "fcntl", "mmap", "memfd_create", "shmget", "memfd_secret"):
         assert answer(machine, found[name], everything) & 0xFFFF0000 == ERRNO, name
     assert answer(machine, found["fallocate"]) & 0xFFFF0000 == ERRNO
@@ -109,6 +112,8 @@ def test_clone_makes_threads_and_processes_but_no_namespaces(machine, clone):
     thread, fork, vfork = 0x3D0F00, 0x1200011, 0x4111
     for flags in (thread, fork, vfork, 17):
         assert answer(machine, clone, [flags]) == ALLOW
+    assert answer(machine, clone, [thread & ~0x400]) == ERRNO | errno.EPERM  # with descriptors of its own
+    assert answer(machine, clone, [(fork | 0x400) & ~0x400]) == ALLOW
     for bit in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
         assert answer(machine, clone, [bit | 17]) == ERRNO | errno.EPERM
 
@@ -191,10 +196,18 @@ def test_only_pairs_of_unix_sockets(machine, socketpair):
         assert answer(machine, socketpair, [family]) == ERRNO | errno.EAFNOSUPPORT
 
 
-@pytest.mark.parametrize(("machine", "shmget"), [("x86_64", 29), ("aarch64", 194)])
-def test_memory_that_nobody_counts_is_not_to_be_had(machine, shmget):
-    assert answer(machine, shmget) == ALLOW
-    assert answer(machine, shmget, counted=False) == ERRNO | errno.ENOSYS
+@pytest.mark.parametrize("machine", MACHINES)
+def test_no_thread_gets_a_table_of_descriptors_for_itself(machine):
+    assert answer(machine, 436, [3, 2**32 - 1, 0]) == ALLOW
+    assert answer(machine, 436, [3, 2**32 - 1, 4]) == ALLOW
+    assert answer(machine, 436, [3, 2**32 - 1, 2]) == ERRNO | errno.EINVAL
+
+
+@pytest.mark.parametrize(("machine", "system_v"), [("x86_64", (29, 64, 68)), ("aarch64", (194, 190, 186))])
+def test_memory_that_nobody_counts_is_not_to_be_had(machine, system_v):
+    for number in system_v:
+        assert answer(machine, number) == ALLOW
+        assert answer(machine, number, counted=False) == ERRNO | errno.ENOSYS
     assert answer(machine, 447) == ERRNO | errno.ENOSYS  # memfd_secret
 
 
