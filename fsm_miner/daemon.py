@@ -35,6 +35,7 @@ from fsm_miner.metrics import Metrics
 from fsm_miner.node import Node
 from fsm_miner.notify import Notices, ServiceManager
 from fsm_miner.observer import DaemonObserver
+from fsm_miner.offload import ready_threads
 from fsm_miner.outbox import Outbox
 from fsm_miner.own_files import OwnFiles
 from fsm_miner.ports import Ports
@@ -72,6 +73,8 @@ _MIB = 1024 * 1024
 _PROGRESS_EVERY_S = 2.0
 _AGAIN_S = 2.0
 _INPUTS_S = 6 * 3600.0
+# So many runs' files are counted at a time; on a slow disk that takes minutes.
+_COUNTS_MAX = 64
 
 
 class LoopFailed(Exception):
@@ -251,7 +254,7 @@ class Daemon:
             lambda: not any(task.done() for task in tasks[: len(endless)]),
             clock=self._clock,
         )
-        telling = asyncio.create_task(notices.run())
+        telling = asyncio.create_task(self._forever(notices.run))
         await self._stop.wait()
         notices.anew() if self._check.begin_anew else notices.stopping()
         self._log.info("stopping", running=len(self._supervisor.jobs()))
@@ -336,6 +339,7 @@ class Daemon:
                 DiskReserve(config.workspace.root, config.resources.disk_reserve_mb * _MIB, FILES_RESERVE),
                 clock=self._clock,
                 dice=self._dice,
+                counting=ready_threads(_COUNTS_MAX),
             ),
             FetchSettings(
                 self._input_client,

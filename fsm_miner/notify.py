@@ -17,6 +17,7 @@ LINE_CHARS_MAX = 200
 _EVERY_S = 1.0
 # As TimeoutStartSec= of the unit: a long journal may have to be salvaged and replayed.
 _ANEW_S = 600.0
+_KIND = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -27,6 +28,13 @@ class ServiceManager:
         """`address` is a socket's path, or `@` and an abstract name; `watchdog_s` how long silence is borne."""
         self.watchdog_s = watchdog_s
         self._to = None if address is None else _address(address)
+        # Kept: where the process has run out of descriptors it is alive, and must say so.
+        self._out = None if address is None else socket.socket(socket.AF_UNIX, _KIND)
+
+    def __del__(self) -> None:
+        """Close the socket."""
+        if (out := getattr(self, "_out", None)) is not None:
+            out.close()
 
     @property
     def listens(self) -> bool:
@@ -38,16 +46,11 @@ class ServiceManager:
 
         A value is cut and cleaned of control characters: a line of its own would be a field of its own.
         """
-        if self._to is None:
+        if self._out is None or self._to is None:
             return
         text = "".join(f"{name}={_line(value)}\n" for name, value in fields.items())
-        with (
-            socket.socket(
-                socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-            ) as out,
-            contextlib.suppress(OSError),
-        ):
-            out.sendto(text.encode("utf-8", "replace"), self._to)
+        with contextlib.suppress(OSError):
+            self._out.sendto(text.encode("utf-8", "replace"), self._to)
 
 
 def take_service_manager(environ: MutableMapping[str, str], pid: int) -> ServiceManager:

@@ -7,8 +7,10 @@ give its own secret away: it can always write it backwards.
 """
 
 import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Event
 from typing import BinaryIO
 
 from fsm_miner.byte_search import Needles
@@ -85,13 +87,18 @@ class Redactor:
 
 
 def redact_file(
-    source: BinaryIO, target: BinaryIO, redactor: Redactor, *, bytes_max: int | None = None
+    source: BinaryIO,
+    target: BinaryIO,
+    redactor: Redactor,
+    *,
+    bytes_max: int | None = None,
+    stop: Event | None = None,
 ) -> None:
     """Copy `source` to `target` without secrets, at most a few MiB of it in memory at a time.
 
     Raises:
         OSError: one of the files can't be read or written, or the copy has more than `bytes_max`: a mark is longer
-            than a short secret.
+            than a short secret. Or `stop` was set, which is looked at now and then.
 
     """
     # What may be the beginning of a secret stays until its end has been read.
@@ -104,6 +111,8 @@ def redact_file(
     )
     more = True
     while more:
+        if stop is not None and stop.is_set():
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
         chunk = source.read(max(_CHUNK, longest))
         more = bool(chunk)
         held += chunk

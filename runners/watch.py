@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -62,17 +63,19 @@ async def monitor(
     *,
     reserve: DiskReserve | None = None,
     series: UsageSeries | None = None,
+    counting: Executor | None = None,
     boottime: Callable[[], int] = boottime_ns,
 ) -> Breach | None:
     """Watch until a limit is broken, and return which one, or None when the run has ended by itself.
 
     Looks often at first and every half second later. May be cancelled and started again at any time. None too
     when the lock has no name any more: somebody has removed the run's folder. What is seen is written into `series`.
+    `counting` has the threads for counting files: on a slow disk that holds one for minutes, and no other look waits.
     """
     facts = read_status(files.status).launched
     log_offset = 0 if facts is None else facts.log_offset
     end_ns = started_boottime_ns + round(limits.time_s * 1e9)
-    walks = _Walks(partial(_written, files, limits, meter, reserve))
+    walks = _Walks(partial(_written, files, limits, meter, reserve), counting)
     delay_s = _POLL_MIN_S
     try:
         while look(files.lock) is LockState.HELD:
@@ -95,9 +98,10 @@ async def monitor(
 class _Walks:
     """Walks over what a run has written, one after the other: very many files hold up no other look."""
 
-    def __init__(self, measure: Callable[[], Breach | None]) -> None:
+    def __init__(self, measure: Callable[[], Breach | None], threads: Executor | None) -> None:
         self._measure = measure
-        self._walk: asyncio.Task[Breach | None] | None = None
+        self._threads = threads
+        self._walk: asyncio.Future[Breach | None] | None = None
         self._began = self._next = self._next_pressing = 0.0
 
     async def look(self, *, pressing: bool) -> Breach | None:
@@ -106,7 +110,7 @@ class _Walks:
             if time.monotonic() < (self._next_pressing if pressing else self._next):
                 return None
             self._began = time.monotonic()
-            self._walk = asyncio.create_task(asyncio.to_thread(self._measure))
+            self._walk = asyncio.get_running_loop().run_in_executor(self._threads, self._measure)
         done, _ = await asyncio.wait({self._walk}, timeout=_WALK_AWAITED_S)
         now = time.monotonic()
         took_s = now - self._began

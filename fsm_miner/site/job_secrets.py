@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import BinaryIO
 
 from pydantic import SecretStr
@@ -51,8 +51,8 @@ class _Known:
     def log_tail(self, log: RunLog) -> str:
         return _log_tail(log, self.redactor())
 
-    def clean(self, log: RunLog) -> None:
-        _clean(log, self.redactor())
+    def clean(self, log: RunLog, stop: Event) -> None:
+        _clean(log, stop, self.redactor())
 
 
 class JobSecrets:
@@ -95,7 +95,9 @@ class JobSecrets:
         """Put the log of a run that has ended on the disk, without the secrets; or, if that can't be, words instead."""
         if _has(job):
             known = self._known.get(key_of(job))
-            await offload(partial(_clean, log, None) if known is None else partial(known.clean, log))
+            stop = Event()  # many secrets take minutes to find in a large log
+            clean = partial(_clean, log) if known is None else partial(known.clean, log)
+            await offload(partial(clean, stop), stop=stop)
 
 
 def _has(job: Job) -> bool:
@@ -112,14 +114,17 @@ def _log_tail(log: RunLog, redactor: Redactor | None = None) -> str:
     return tail_of(log.memory.fd, redactor=redactor)
 
 
-def _clean(log: RunLog, redactor: Redactor | None) -> None:
+def _clean(log: RunLog, stop: Event, redactor: Redactor | None = None) -> None:
     try:
         if redactor is not None:
             with os.fdopen(log.open(), "rb") as content:
                 # One-letter secrets would make eleven bytes of two.
                 bytes_max = 2 * log.size() + _GROWTH_BYTES_MAX
                 content.seek(0)
-                _put(log.path, lambda target: redact_file(content, target, redactor, bytes_max=bytes_max))
+                _put(
+                    log.path,
+                    lambda target: redact_file(content, target, redactor, bytes_max=bytes_max, stop=stop),
+                )
             return
     except OSError:
         pass

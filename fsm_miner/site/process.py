@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -70,8 +71,10 @@ class Processes:
         *,
         clock: Clock,
         dice: Dice,
+        counting: Executor | None = None,
     ) -> None:
         self._host = host
+        self._counting = counting
         self._find_cgroup_parent = find_cgroup_parent
         self._promised = find_cgroup_parent() is not None
         self._boot_id = boot_id
@@ -159,6 +162,7 @@ class Processes:
                         job.launch.started_boot_ns,
                         known.meter,
                         reserve=self._reserve,
+                        counting=self._counting,
                         series=UsageSeries(run.files.usage, job.run, self._clock.now_ns),
                     )
                 )

@@ -4,12 +4,14 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from fsm_miner.redaction import Redactor
 from fsm_miner.site.job_secrets import WITHHELD_LOG, JobSecrets
 from fsm_miner.supervisor import key_of
 from runners.log import MemoryFile, RunLog
@@ -132,3 +134,28 @@ def test_a_log_that_marks_would_make_much_larger_is_withheld(tmp_path):
     asyncio.run(knowing("a").clean_log(JOB, log))
     assert log.path.read_text() == WITHHELD_LOG
     assert [path.name for path in tmp_path.iterdir()] == ["exec.log"]
+
+
+def test_cleaning_ends_when_the_daemon_does(tmp_path, monkeypatch):
+    log = holding(tmp_path, b"key: hunter2!\n" * 100_000)
+    secrets = knowing("hunter2!")
+    began, go_on = threading.Event(), threading.Event()
+    spans = Redactor.spans
+
+    def slow(self, data):
+        began.set()
+        assert go_on.wait(20)
+        return spans(self, data)
+
+    monkeypatch.setattr(Redactor, "spans", slow)
+
+    async def go():
+        cleaning = asyncio.create_task(secrets.clean_log(JOB, log))
+        assert await asyncio.to_thread(began.wait, 20)
+        cleaning.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(cleaning, return_exceptions=True)
+
+    asyncio.run(go())
+    assert log.path.read_text() == WITHHELD_LOG

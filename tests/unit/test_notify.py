@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 
 import pytest
@@ -124,3 +125,18 @@ def test_no_text_adds_a_field(text):
     assert raw.startswith(b"STATUS=")
     assert raw.count(b"\n") == 1
     assert len(raw.decode()) <= len("STATUS=\n") + LINE_CHARS_MAX
+
+
+def test_without_a_descriptor_left_it_is_alive_and_says_so(address):
+    """A process that has none is mended by itself; systemd must not end it meanwhile for saying nothing."""
+    with listener(address) as ear:
+        manager = ServiceManager(address, 60.0)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                os.open("/dev/null", os.O_RDONLY)
+            manager.tell({"WATCHDOG": "1"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert heard(ear) == [{"WATCHDOG": "1"}]

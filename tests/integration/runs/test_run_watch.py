@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -256,6 +257,31 @@ def test_counting_for_long_what_it_wrote_holds_up_no_other_look(
     breach, _ = breach_of(runs, runs.shell(script, limits=limits(memory_mb=100, log_mb=1)))
     assert breach is not None
     assert breach.kind is kind
+
+
+def test_counting_has_threads_of_its_own(runs, counting_never_ends):
+    """However many runs have very many files, every other look, and all else the daemon does in threads, goes on."""
+
+    async def go():
+        counting = ThreadPoolExecutor(1)
+        spec = runs.shell("sleep 60")
+        launched = runs.launch(spec)
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        watching = asyncio.create_task(
+            monitor(
+                launched.files, spec.limits, launched.started_boottime_ns, UsageMeter(), counting=counting
+            )
+        )
+        async with asyncio.timeout(20):
+            while not counting._work_queue.qsize() and not counting._threads:
+                await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(lambda: "at once") == "at once"
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await stop(launched.files, 0)
+        await wait_end(launched.files, child=launched.pid)
+
+    asyncio.run(go())
 
 
 def test_what_can_not_be_counted_in_any_time_is_too_much(runs, counting_never_ends, monkeypatch):
