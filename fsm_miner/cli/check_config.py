@@ -1,6 +1,5 @@
 """Checks of what people wrote: the configuration, the token and the CA file it names, the allowlist."""
 
-import os
 import ssl
 import stat
 from collections.abc import Iterator, Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from fsm_miner.cli.finding import Finding, Level, Lines, ok, placed, problem, warning
 from fsm_miner.config import Config, ConfigError, load_config, resolve_secret, warnings_of
+from fsm_miner.site.programs import Programs
 from runners.allowlist import load
 
 __all__ = ["check_allowlist", "check_config", "check_secret"]
@@ -74,7 +74,7 @@ def check_secret(config: Config, lines: Lines, environ: Mapping[str, str]) -> Fi
 
 
 def check_allowlist(config: Config, lines: Lines) -> Iterator[Finding]:
-    """Check every allowlist file, and that the programs are there."""
+    """Check every allowlist file, and that jobs can run the programs."""
     section, key = config.runners.cli, "runners.cli.allowlist_files"
     if not section.enable:
         yield ok("off", "runners.cli.enable")
@@ -84,17 +84,12 @@ def check_allowlist(config: Config, lines: Lines) -> Iterator[Finding]:
         yield placed(Level.PROBLEM, text)
     for source in loaded.sources:
         yield from _writable_by_all(Path(source.path))
+    programs = Programs(config)
     for rule in loaded.allowlist.rules:
-        program = Path(rule.path)
-        if not program.is_file():
-            yield Finding(
-                Level.WARNING,
-                f"{rule.name}: there is no {program}: jobs that ask for it will fail",
-                None,
-                rule.source,
-            )
-        elif not os.access(program, os.X_OK):
-            yield Finding(Level.WARNING, f"{rule.name}: {program} may not be executed", None, rule.source)
+        unfit = programs.problem(rule.path)
+        if unfit is not None:
+            message = f"{rule.name}: {unfit}; until then its jobs are given back (E_NORESOURCE)"
+            yield Finding(Level.WARNING, message, None, rule.source)
     names = sorted(rule.name for rule in loaded.allowlist.rules)
     if names:
         yield ok(f"allowed: {', '.join(names)}", key)

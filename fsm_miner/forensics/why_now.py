@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from fsm_miner.forensics.case import Case
 from fsm_miner.forensics.story import Step
-from fsm_miner.forensics.why_words import BECAUSE, Calendar, Sentence, lasting, nanoseconds, quoted, sentence
+from fsm_miner.forensics.why_words import Calendar, Sentence, because, lasting, nanoseconds, quoted, sentence
 from states import events as e
 from states.job import Job
 from states.table import State
@@ -25,7 +25,7 @@ def verdict_of(case: Case, told: Sequence[Step]) -> Iterator[Sentence]:
             "verdict", (f"{key} came to nothing here: the coordinator wanted no more of it", (last,))
         )
     elif job.failure is not None:
-        words = f"{key} failed, since {BECAUSE[job.failure.code]} ({job.failure.code})"
+        words = f"{key} failed, since {because(job.failure.code, job.failure.message)} ({job.failure.code})"
         yield sentence("verdict", (words, known), _delivered(job, last))
     elif job.outcome_known:
         yield sentence("verdict", (f"{key} succeeded", known), _delivered(job, last))

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from fsm_miner.forensics.telling import artifacts_text, given_up
 from fsm_miner.forensics.why_chapters import Chapter, Teller
 from fsm_miner.forensics.why_words import (
-    BECAUSE,
     Sentence,
+    because,
     lasting,
     mending,
     nanoseconds,
@@ -32,9 +32,8 @@ def outcome_words(event: e.OutcomeKnown) -> str:
     if event.code is None:
         return f"a success, with {artifacts_text(event.artifacts)}"
     failure = Failure(ErrorCode(event.code), event.message, event.permanent)
-    return (
-        f"a failure, since {BECAUSE[event.code]} ({event.code}: {quoted(event.message)}); {mending(failure)}"
-    )
+    cause = because(event.code, event.message)
+    return f"a failure, since {cause} ({event.code}: {quoted(event.message)}); {mending(failure)}"
 
 
 def outcome(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
@@ -53,10 +52,8 @@ def revised(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     """Tell why a success became a failure."""
     event = chapter.events[0]
     assert isinstance(event, e.OutcomeRevised)
-    words = (
-        f"The success became a failure {teller.at(chapter.records[0].at_ns)}, since {BECAUSE[event.code]} "
-        f"({event.code}: {quoted(event.message)})"
-    )
+    at, cause = teller.at(chapter.records[0].at_ns), because(event.code, event.message)
+    words = f"The success became a failure {at}, since {cause} ({event.code}: {quoted(event.message)})"
     yield sentence("outcome", (words, chapter.seqs))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from fsm_miner.forensics.telling import LATE_NS, tell
 from fsm_miner.forensics.why_chapters import Chapter, Teller
 from fsm_miner.forensics.why_outcome import lease_lost, outcome_words
-from fsm_miner.forensics.why_words import BECAUSE, Sentence, lasting, nanoseconds, quoted, sentence, used
+from fsm_miner.forensics.why_words import Sentence, because, lasting, nanoseconds, quoted, sentence, used
 from states import events as e
 from states.job import Job
 from states.stimuli import How
@@ -48,10 +48,10 @@ def offer(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     if event.problem_code is None:
         yield sentence("start", (f"It is to run: {quoted(tell(event))}", (record.seq,)))
     else:
-        because = BECAUSE[event.problem_code]
+        cause = because(event.problem_code, event.problem)
         yield sentence(
             "start",
-            (f"It can't be run: {because} ({event.problem_code}: {quoted(event.problem)})", (record.seq,)),
+            (f"It can't be run: {cause} ({event.problem_code}: {quoted(event.problem)})", (record.seq,)),
         )
 
 
@@ -220,7 +220,7 @@ def _how(before: Job, ended: e.Ended) -> str:
         case How.OUT_OF_MEMORY:
             return "It wanted more memory than its limit, and was killed for that"
         case How.SANDBOX_FAILED:
-            return "The sandbox could not be built, so that the command never began,"
+            return "The sandbox could not be built, or could not start the command, which never began,"
         case How.LOST:
             return "It was found gone, without an exit code (killed together with its sandbox, or with the machine),"
         case other:
@@ -238,12 +238,12 @@ def retry_scheduled(teller: Teller, chapter: Chapter) -> Iterator[Sentence]:
     event = chapter.events[0]
     assert isinstance(event, e.RetryScheduled)
     if event.code is None:
-        because = quoted(event.reason)
+        cause = quoted(event.reason)
     else:
-        because = f"{BECAUSE[event.code]} ({event.code}: {quoted(event.reason)})"
+        cause = f"{because(event.code, event.reason)} ({event.code}: {quoted(event.reason)})"
     until = teller.at(event.due_ns).removeprefix("at ")
     wait = lasting(nanoseconds(event.delay_s))
-    words = f"As {because}, which may go better another time, it was to be run again in {wait}, at {until}"
+    words = f"As {cause}, which may go better another time, it was to be run again in {wait}, at {until}"
     yield sentence("run", (words, chapter.seqs))
 
 

@@ -11,9 +11,9 @@ from fsm_miner.words import NS
 from states.codes import ErrorCode, Failure
 
 __all__ = [
-    "BECAUSE",
     "Calendar",
     "Sentence",
+    "because",
     "lasting",
     "mending",
     "nanoseconds",
@@ -26,7 +26,7 @@ __all__ = [
 _QUOTED_MAX = 300
 _COUNTS = ("never", "once", "twice", "three times", "four times")
 
-BECAUSE: Mapping[str, str] = MappingProxyType(
+_BECAUSE: Mapping[str, str] = MappingProxyType(
     {
         ErrorCode.INVALID: "its manifest can't be run anywhere",
         ErrorCode.SIGNATURE: "its manifest is not signed as this node demands",
@@ -46,7 +46,7 @@ BECAUSE: Mapping[str, str] = MappingProxyType(
         ErrorCode.INTERNAL: "the node itself has a defect; its log has the trace",
     }
 )
-"""What each error code means, as the end of a sentence that begins with "because"."""
+_NOT_RUN = "bwrap: execvp "  # what the sandbox says that stands and can't start the program
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,13 @@ class Sentence:
     text: str
     marked: str
     records: tuple[int, ...]
+
+
+def because(code: str, message: object) -> str:
+    """Return what an error code means, as the end of a sentence that begins with "because"."""
+    if code == ErrorCode.INTERNAL and _NOT_RUN in str(message):
+        return "its program can't be run in the sandbox; `fsm-miner check` says what it lacks"
+    return _BECAUSE[code]
 
 
 def sentence(topic: str, *parts: tuple[str, Sequence[int]]) -> Sentence:

@@ -1,4 +1,4 @@
-"""May this job run here, and within which limits? Asked when a job is prepared, by the rules of that moment."""
+"""May this job run here, can it, and within which limits? Asked when it is prepared, by the rules of that moment."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from pathlib import Path
 from fsm_miner.config.model import Config
 from fsm_miner.egress.grant import not_allowed
 from fsm_miner.manifest import Manifest
+from fsm_miner.site.programs import Programs
 from runners.allowlist import Allowlist, Denied
-from runners.python import task_name_problem
+from runners.python import python_binds, task_name_problem
 from states.codes import ErrorCode, Failure
 from states.events import LaunchIntended
 
@@ -46,6 +47,7 @@ class Checks:
     ) -> None:
         self._config = config
         self._allowlist = allowlist
+        self._programs = Programs(config)
         self._cores = cores
         self._memory_mb = memory_mb
         self._free_bytes = free_bytes
@@ -83,6 +85,9 @@ class Checks:
         refusal = rule.refuse_env([*manifest.env, *manifest.secret_names])
         if refusal is not None:
             return _deny(refusal)
+        unfit = self._programs.problem(rule.path)
+        if unfit is not None:
+            return _no_resource(unfit)
         return self._verdict(manifest, rule.path, rule.max_runtime_s, rule.max_output_mb)
 
     def _python(self, manifest: Manifest) -> Verdict | Failure:
@@ -97,7 +102,11 @@ class Checks:
         for folder in section.task_paths:
             module = folder.joinpath(*parts)
             if module.with_suffix(".py").is_file() or (module / "__init__.py").is_file():
-                return self._verdict(manifest, str(section.venv / "bin" / "python"), None, None)
+                program = str(section.venv / "bin" / "python")
+                unfit = self._programs.problem(program, python_binds(section.venv))
+                if unfit is not None:
+                    return _no_resource(f"runners.python.venv: {unfit}")
+                return self._verdict(manifest, program, None, None)
         return _deny(f'there is no task "{manifest.task}" on this node')
 
     def _verdict(

@@ -1,6 +1,7 @@
 """What `check` finds: each kind of problem, with file, line and key where there are some."""
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -140,13 +141,23 @@ def test_allowlist_mistakes_keep_their_file_and_line(node):
     found = check(node)
     (one,) = bad(found)
     assert (one.file, one.line) == (str(node / "allow/a.yaml"), 2)
-    assert the(found, Level.WARNING, "there is no /no/such/program").file == str(node / "allow/b.yaml")
+    missing = the(found, Level.WARNING, "/no/such/program is not there; until then its jobs are given back")
+    assert missing.file == str(node / "allow/b.yaml")
 
 
 def test_a_program_that_may_not_be_executed_is_a_warning(node):
     (node / "data").write_text("")
     (node / "allow/c.yaml").write_text(f"command: {{path: {node}/data, name: data}}\n")
     assert the(check(node), Level.WARNING, "may not be executed").file == str(node / "allow/c.yaml")
+
+
+def test_a_program_that_no_job_sees_is_a_warning(node):
+    shutil.copy("/usr/bin/true", node / "mine")
+    (node / "allow/c.yaml").write_text(f"command: {{path: {node}/mine}}\n")
+    found = check(node, sandbox={"backend": "bubblewrap"})
+    assert the(found, Level.WARNING, "mine is not in the sandbox").file == str(node / "allow/c.yaml")
+    shown = check(node, sandbox={"backend": "bubblewrap", "extra_ro_binds": [str(node)]})
+    assert "mine is not in the sandbox" not in " ".join(map(str, shown))
 
 
 def test_an_allowlist_without_a_rule_is_a_warning(node):

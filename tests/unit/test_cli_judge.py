@@ -1,6 +1,7 @@
 """`fsm-miner judge`: the daemon's own judgement, asked for from a command line."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -57,6 +58,16 @@ def test_what_a_rule_allows_runs_within_the_rules_limits(ask):
     }
     assert ask("--", "/usr/bin/sort").out == (
         "yes: /usr/bin/sort\nwithin 300 s, 256 MiB of memory, 100 MiB of output\n"
+    )
+
+
+def test_a_program_that_jobs_can_not_run_is_no(ask, tmp_path):
+    (tmp_path / "sort.yaml").write_text(RULE.replace("/usr/bin/sort", f"{tmp_path}/sort"))
+    found = ask("--", "sort")
+    assert (found.code, found.out) == (1, f"no: E_NORESOURCE: {tmp_path}/sort is not there\n")
+    shutil.copy("/usr/bin/sort", tmp_path / "sort")
+    assert ask("--", "sort").out.startswith(
+        f"no: E_NORESOURCE: {tmp_path}/sort is not in the sandbox: add its "
     )
 
 

@@ -110,6 +110,12 @@ def outage(tries, reason="connection refused"):
           e.OutcomeKnown("E_CANCELLED", "cancelled by the operator")],
          ("The node ended it (signal 15) at 00:00:07, after 4.0 s [7], which is a failure, since it was stopped "
          "because somebody wanted that (E_CANCELLED: cancelled by the operator); nobody is to try it again [8].")),
+        ([*ALIVE, e.Ended("sandbox_failed", None, None, START_NS + 7 * SECOND, {}),
+          e.OutcomeKnown("E_INTERNAL", "the sandbox could not be built: bwrap: execvp /opt/x: No such file")],
+         ("The sandbox could not be built, or could not start the command, which never began, at 00:00:07, after 4.0 s "
+         "[6], which is a failure, since its program can't be run in the sandbox; `fsm-miner check` says what it lacks "
+         "(E_INTERNAL: the sandbox could not be built: bwrap: execvp /opt/x: No such file); another node may try it "
+         "[7].")),
         ([*ALIVE, e.LimitExceeded("E_OUTPUT", "output/ has 101 MiB; 100 are allowed.")],
          ("It went over a limit at 00:00:06: output/ has 101 MiB; 100 are allowed (E_OUTPUT); so the node set about "
          "ending it [6].")),

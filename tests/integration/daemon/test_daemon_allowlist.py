@@ -75,6 +75,16 @@ def test_the_folder_goes_and_comes_back(rig):
     assert (judged(rig, "five"), judged(rig, "one")) == ("done", "E_DENY")
 
 
+def test_a_program_that_no_job_sees_is_not_launched_and_another_node_may_run_it(rig):
+    program = shutil.copy("/usr/bin/echo", rig.node.folder / "elsewhere")
+    rig.node.allow("elsewhere", {**RULE, "command": {"path": str(program)}})
+    view = rig.coordinator.run({"runner": "cli", "command": "elsewhere", "args": ["one"], "timeout_s": 5})
+    said = view["outcomes"][0]["body"]
+    assert (said["error_code"], said["retryable"]) == ("E_NORESOURCE", True)
+    assert said["error_msg"].startswith(f"{program} is not in the sandbox: ")
+    (rig.node.allowlist / "elsewhere.yaml").unlink()
+
+
 def test_a_rule_that_changes_during_a_run_does_not_touch_it(rig):
     rule = {"command": {"path": "/bin/sh"}, "args": [["-c", "(?s).*"]], "max_runtime_s": 30}
     rig.node.allow("sh", rule)

@@ -91,8 +91,8 @@ def test_a_venv_without_an_interpreter(rigs):
     )
     rig.node.start()
     (outcome,) = rig.coordinator.run(task("add", {"a": 1}))["outcomes"]
-    assert (outcome["body"]["error_code"], outcome["body"]["retryable"]) == ("E_INTERNAL", True)
-    assert re.search(r"runners\.python\.venv.*none/bin/python", outcome["body"]["error_msg"])
+    assert (outcome["body"]["error_code"], outcome["body"]["retryable"]) == ("E_NORESOURCE", True)
+    assert re.search(r"runners\.python\.venv.*none/bin/python is not there", outcome["body"]["error_msg"])
 
 
 # Secrets.
