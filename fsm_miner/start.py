@@ -28,11 +28,11 @@ from fsm_miner.loop import run
 from fsm_miner.notify import ServiceManager, take_service_manager
 from fsm_miner.offload import ready_threads
 from fsm_miner.redaction import Redactor
+from fsm_miner.site.host import host_tools
 from fsm_miner.takeover import ReadingDiffers
 from journal.port import JournalError
 from journal.schema import SchemaTooNew
-from runners.host import HostProblems, HostTools, probe_host
-from runners.run import Bind
+from runners.host import HostProblems
 
 __all__ = [
     "EXIT_ALREADY_RUNNING",
@@ -40,7 +40,6 @@ __all__ = [
     "EXIT_DEFECT",
     "EXIT_HOST",
     "EXIT_JOURNAL",
-    "host_tools",
     "run_daemon",
 ]
 
@@ -101,7 +100,7 @@ def _run(
         watch_system(points, config.workspace.root)
     for warning in warnings_of(config):
         log.warning("dangerous_configuration", problem=warning)
-    host = host_tools(config)
+    host = host_tools(config, config.state_dir / "copies")
     if isinstance(host, HostProblems):
         for problem in host.problems:
             log.error("host_unfit", problem=problem)
@@ -158,12 +157,3 @@ def _live(life: Callable[[], Coroutine[Any, Any, bool]]) -> None:
             return
         if clock.boot_ns() - began_ns < _SHORT_LIFE_S * 1e9:
             run(clock.sleep(_PAUSE_S))
-
-
-def host_tools(config: Config) -> HostTools | HostProblems:
-    """Find what running jobs needs on this machine, for the configured sandbox."""
-    return probe_host(
-        "none" if config.sandbox.backend == "none" else "bwrap",
-        extra_binds=[Bind(path, str(path)) for path in config.sandbox.extra_ro_binds],
-        copies=config.state_dir / "copies",
-    )

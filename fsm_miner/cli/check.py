@@ -29,8 +29,8 @@ HELP = """Say everything that is wrong here: configuration, allowlist, machine; 
 
 Checks the configuration file, the token, the CA file, every allowlist file and the programs they name, the
 folders (there? writable? enough space?), the Python runner's venv and tasks, the sandbox (bubblewrap, user
-namespaces), GPUs and their driver, the health page's address, the journal and the clock. Changes nothing, and
-talks to nobody.
+namespaces), GPUs and their driver, the health page's address, the journal and the clock. Changes nothing (what
+it tries as root beside the journal, it takes away again), and talks to nobody.
 
 With --journal it reads the journal instead, all of it, beside a running daemon too: does this version make of
 every record what its writer made of it? A version that does not would refuse to start there. Ask the new version

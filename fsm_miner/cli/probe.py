@@ -14,7 +14,8 @@ from fsm_miner.config import Config, derive_node_id
 from fsm_miner.config.files import FileRefused
 from fsm_miner.probe import HostProbe, ThreadedInventory, descriptor, gpu_sources
 from fsm_miner.site.cgroups import find_parent, isolation
-from runners.host import HostProblems, probe_host
+from fsm_miner.site.host import host_tools
+from runners.host import HostProblems
 
 HELP = """Print what this node can do: the capability descriptor that it registers with.
 
@@ -56,8 +57,7 @@ def describe(config: Config | None) -> tuple[dict[str, Any], list[str]]:
         OSError: /proc or the disk can't be looked at.
 
     """
-    backend = "none" if config is not None and config.sandbox.backend == "none" else "bwrap"
-    host = probe_host(backend)
+    host = host_tools(config, copies=None)
     problems = list(host.problems) if isinstance(host, HostProblems) else []
     parent, _ = find_parent()
     gpus = asyncio.run(ThreadedInventory(gpu_sources()).read())

@@ -1,8 +1,11 @@
 """What `check` finds: each kind of problem, with file, line and key where there are some."""
 
 import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,13 @@ import pytest
 from fsm_miner.cli.check import findings
 from fsm_miner.cli.check_host import check_clock, gpu_findings, sandbox_findings
 from fsm_miner.cli.finding import Finding, Level, Lines, placed
+from fsm_miner.config import parse_config
+from fsm_miner.config.model import Sandbox
 from fsm_miner.probe import Gpu, GpuReading
-from runners.host import HostProblems
+from fsm_miner.site.host import host_tools
+from runners.host import HostProblems, HostTools
 from tests.support.cli_journal import rot, succeeded, write_journal
+from tests.support.needs import lacking
 
 
 @pytest.fixture
@@ -251,6 +258,48 @@ def test_a_machine_that_can_not_run_jobs():
         (Level.PROBLEM, "bwrap: not found"),
         (Level.PROBLEM, "choom: not found"),
     ]
+
+
+def sandboxed(node, state_dir):
+    found = check(node, sandbox={"backend": "bubblewrap"}, journal={"path": f"{state_dir}/journal.db"})
+    about = [one for one in found if one.key == "sandbox.backend"]
+    if any(one.level is Level.PROBLEM for one in about):
+        lacking(str(about[0]))
+    return about
+
+
+def test_a_root_that_can_not_make_copies_is_told_in_the_daemons_words(node):
+    config = parse_config(config_text(node, journal={"path": "/proc/none/journal.db"}), "c.yaml", node)
+    config = config.model_copy(update={"sandbox": Sandbox()})
+    daemons = host_tools(config, config.state_dir / "copies")
+    told = [one.message for one in sandboxed(node, "/proc/none") if one.level is Level.WARNING]
+    assert isinstance(daemons, HostTools)
+    assert told == [f"sandbox: {lack}" for lack in daemons.lacks if "LimitCORE" not in lack]
+    assert ("can't make copies" in " ".join(told)) == (os.geteuid() == 0)
+
+
+def test_roots_copies_are_tried_and_nothing_of_them_is_left(node):
+    before = sorted(node.rglob("*"))
+    found = sandboxed(node, node / "state")
+    assert [one.message for one in found if "copies" in one.message] == []
+    assert [one.message.split(":")[0] for one in found if "builds sandboxes" in one.message] == [
+        shutil.which("bwrap")
+    ]
+    assert sorted(node.rglob("*")) == sorted({*before, node / "config.yaml"})
+
+
+def test_the_limit_of_the_shell_is_not_taken_for_that_of_the_unit(node):
+    code = (
+        "import resource, sys; from pathlib import Path; from fsm_miner.cli.check import findings; "
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); print(*findings(Path(sys.argv[1])), sep='\\n')"
+    )
+    path = node / "config.yaml"
+    path.write_text(config_text(node, sandbox={"backend": "bubblewrap"}))
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert "can't be raised to 1" not in done.stdout
+    if "builds sandboxes" in done.stdout:
+        assert "not judged here: the limit on core files in the daemon's unit (LimitCORE=1)" in done.stdout
+        assert ("nor whether files that jobs hide are counted" in done.stdout) == (os.geteuid() == 0)
 
 
 def test_a_clock_at_its_birth():
