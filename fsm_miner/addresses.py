@@ -81,7 +81,10 @@ class AddressPolicy:
         site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
         public = ip.is_global and not site_local and not any(ip in network for network in _SPECIAL)
         if not public and not self.trusts(host, port):
-            return f"is not public, and {host}:{port} is neither the coordinator nor listed as allowed"
+            return (
+                f"is not public; inputs come from such an address only if {host}:{port} is the coordinator's own "
+                "(coordinator.base_url), as network.allow_private is for jobs alone"
+            )
         return None
 
 

@@ -13,6 +13,7 @@ from states.codes import ErrorCode, Failure
 
 ROOMY = FetchLimits(total_bytes=1 << 20, reserve_bytes=0, total_s=30.0)
 HASH = "0" * 64
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def fetch(into: Path, urls=(), inline=None, limits=ROOMY, free=1 << 40) -> list[Fetched] | Failure:
@@ -78,6 +79,18 @@ def test_addresses_that_are_not_public_are_for_trusted_hosts_only(address: str):
         refusal = policy.refusal(host, port, address)
         assert refusal is not None
         assert "not public" in refusal
+        assert f"only if {host}:{port} is the coordinator's own (coordinator.base_url)" in refusal
+
+
+def test_the_documents_say_which_key_lets_inputs_come_from_inside():
+    """No key but the coordinator's address does."""
+    said = "the coordinator's own host and port (`coordinator.base_url`)"
+    for document, row in (
+        ("wire.md", "| `input.urls` |"),
+        ("configuration.md", "| `network.allow_private` |"),
+    ):
+        (line,) = [one for one in (DOCS / document).read_text("utf-8").splitlines() if one.startswith(row)]
+        assert said in line, document
 
 
 @pytest.mark.parametrize(
