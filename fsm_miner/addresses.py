@@ -15,28 +15,11 @@ from dataclasses import dataclass
 
 import httpx
 
+from fsm_miner.address_kinds import is_public, nobodys
+
 __all__ = ["AddressPolicy", "AddressRefusedError", "Resolver", "addresses_of", "is_own", "resolve"]
 
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Of special purpose (IANA's registries), and public addresses to the ipaddress of Python before 3.11.10 and 3.12.4.
-_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "2001::/23", "3fff::/20")))
-# Where clouds answer with their machines' credentials; the usual place, 169.254.169.254, is link-local.
-_METADATA = frozenset(
-    map(
-        ipaddress.ip_address,
-        (
-            "100.100.100.200",  # Alibaba
-            "168.63.129.16",  # Azure, an address that looks public
-            "192.0.0.192",  # Oracle
-            "fd00:ec2::254",  # AWS
-            "fd20:ce::254",  # Google
-            "fd00:42::42",  # Scaleway
-        ),
-    )
-)
 
 
 class AddressRefusedError(Exception):
@@ -68,37 +51,18 @@ class AddressPolicy:
     def refusal(self, host: str, port: int, address: str) -> str | None:
         """Say why `host:port` must not be reached at `address`; None if it may."""
         try:
-            ip = _innermost(ipaddress.ip_address(address.partition("%")[0]))
+            ip = ipaddress.ip_address(address.partition("%")[0])
         except ValueError:
             return "is no IP address"
-        if ip.is_link_local:
-            return "is link-local"
-        if ip in _METADATA:
-            return "is a cloud's metadata service"
-        if ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
-            return "is no address of a host"
-        # Python takes the old site-local addresses (fec0::/10) for public ones.
-        site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
-        public = ip.is_global and not site_local and not any(ip in network for network in _SPECIAL)
-        if not public and not self.trusts(host, port):
+        never = nobodys(ip)
+        if never is not None:
+            return never
+        if not is_public(ip) and not self.trusts(host, port):
             return (
                 f"is not public; inputs come from such an address only if {host}:{port} is the coordinator's own "
                 "(coordinator.base_url), as network.allow_private is for jobs alone"
             )
         return None
-
-
-def _innermost(ip: IpAddress) -> IpAddress:
-    """Take an IPv4 address out of the IPv6 address that carries it (mapped, NAT64, 6to4)."""
-    if not isinstance(ip, ipaddress.IPv6Address):
-        return ip
-    if ip.ipv4_mapped is not None:
-        return ip.ipv4_mapped
-    if ip in _NAT64:
-        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-    if ip.sixtofour is not None:
-        return ip.sixtofour
-    return ip
 
 
 async def resolve(host: str, port: int) -> list[str]:

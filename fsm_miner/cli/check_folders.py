@@ -15,6 +15,7 @@ __all__ = ["check_folders", "check_python"]
 
 _MIB = 1024 * 1024
 _JOURNAL_FREE_MB = 100
+_ENTRIES_MAX = 50_000
 
 
 def check_folders(config: Config, lines: Lines) -> Iterator[Finding]:
@@ -33,9 +34,41 @@ def check_folders(config: Config, lines: Lines) -> Iterator[Finding]:
     yield _journal(config.journal.path, lines)
     if config.logging.path is not None:
         yield _log(config.logging.path, lines)
+    yield from _shown_to_jobs(config, lines)
+
+
+def _shown_to_jobs(config: Config, lines: Lines) -> Iterator[Finding]:
+    """Check what the operator lets jobs read beside the system."""
+    key = "sandbox.extra_ro_binds"
     for path in config.sandbox.extra_ro_binds:
         if not path.exists():
-            yield problem(f"{path}: is not there, so no job can start", "sandbox.extra_ro_binds", lines)
+            yield problem(f"{path}: is not there, so no job can start", key, lines)
+            continue
+        for name, own in (("journal", config.state_dir), ("jobs' folders", config.workspace.root)):
+            if own.is_relative_to(path):
+                yield warning(f"{path}: jobs may read the {name} in it ({own})", key, lines)
+        found = _socket_in(path)
+        if found is not None:
+            yield warning(
+                f"{path}: a service listens there, and read-only does not keep a job from talking to it ({found})",
+                key,
+                lines,
+            )
+
+
+def _socket_in(path: Path) -> Path | None:
+    """Return a socket at or below the path, of those entries that are looked at."""
+    if path.is_socket():
+        return path
+    seen = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            seen += 1
+            if (found := Path(folder) / name).is_socket():
+                return found
+        if seen > _ENTRIES_MAX:
+            break
+    return None
 
 
 def _makeable(folder: Path, key: str, lines: Lines) -> Finding:

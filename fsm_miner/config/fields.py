@@ -13,12 +13,12 @@ from annotated_types import GroupedMetadata, MaxLen
 from pydantic import AfterValidator, BeforeValidator, Strict, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from fsm_miner.address_kinds import nobodys
 from fsm_miner.config.secret import SecretRef, parse_secret_ref
 from fsm_miner.config.units import Listen, parse_duration, parse_host_port, parse_listen
 
 __all__ = [
     "LIST_MAX",
-    "AbsolutePath",
     "BaseUrl",
     "Duration",
     "HostPort",
@@ -29,6 +29,7 @@ __all__ = [
     "NodeId",
     "PathHere",
     "SecretReference",
+    "ShownPath",
     "Tag",
     "shown",
     "told",
@@ -40,6 +41,15 @@ LIST_MAX = 256
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}", re.ASCII)
 _PATH_MAX = 4096
+_SOCKETS = "services listen there, and read-only does not keep a job from talking to them"
+_OWN = "the sandbox has one of its own"
+_NEVER_SHOWN = {
+    "/": "it holds everything, the daemon's own files and the sockets of services too",
+    "/dev": _OWN,
+    "/proc": _OWN,
+    "/run": _SOCKETS,
+    "/var/run": _SOCKETS,
+}
 _MB_MAX = 2**40
 
 
@@ -115,7 +125,17 @@ def _absolute(value: object) -> Path:
     text = _path_text(value)
     if not text.startswith("/"):
         raise told(f"must be an absolute path, not {shown(text)}")
-    return Path(os.path.normpath(text))
+    return Path("/" + os.path.normpath(text).lstrip("/"))
+
+
+def _shown_path(value: object) -> Path:
+    """Read a folder or file that jobs may see; not one that is the sandbox's own, or full of sockets."""
+    path = _absolute(value)
+    if str(path) in _NEVER_SHOWN:
+        raise told(
+            f"{path} can't be shown to jobs: {_NEVER_SHOWN[str(path)]}; name the folders in it that are needed"
+        )
+    return path
 
 
 def _path_here(value: object, info: ValidationInfo) -> Path:
@@ -176,6 +196,19 @@ def _base_url(value: object) -> str:
     return text.rstrip("/")
 
 
+def _host_port(value: object) -> str:
+    """Read `host:port` of what jobs may reach."""
+    found: str = _parsed(parse_host_port)(value)
+    host = found.rpartition(":")[0].strip("[]")
+    try:
+        never = nobodys(ip_address(host))
+    except ValueError:
+        return found  # a name: what it leads to is judged when it is looked up
+    if never is not None:
+        raise told(f"{host} {never}, and reached by nobody: remove {shown(value)}")
+    return found
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -204,11 +237,11 @@ Tag = Annotated[
 ]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 SecretReference = Annotated[SecretRef, BeforeValidator(_secret_ref)]
-AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
+ShownPath = Annotated[Path, BeforeValidator(_shown_path)]
 PathHere = Annotated[Path, BeforeValidator(_path_here)]
 LogPath = Annotated[Path | None, BeforeValidator(_log_path)]
 ListenOn = Annotated[Listen | None, BeforeValidator(_listen)]
-HostPort = Annotated[str, BeforeValidator(_parsed(parse_host_port))]
+HostPort = Annotated[str, BeforeValidator(_host_port)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
 MaxMb = Annotated[int | None, BeforeValidator(_max_mb)]
 

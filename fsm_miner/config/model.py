@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fsm_miner.config.fields import (
-    AbsolutePath,
     BaseUrl,
     Duration,
     HostPort,
@@ -22,6 +21,7 @@ from fsm_miner.config.fields import (
     NodeId,
     PathHere,
     SecretReference,
+    ShownPath,
     Tag,
     told,
 )
@@ -189,7 +189,7 @@ class Sandbox(_Section):
     """What separates a job from the machine."""
 
     backend: Literal["bubblewrap", "none"] = "bubblewrap"
-    extra_ro_binds: Annotated[tuple[AbsolutePath, ...], Many] = ()
+    extra_ro_binds: Annotated[tuple[ShownPath, ...], Many] = ()
 
 
 class Retries(_Section):
@@ -224,6 +224,13 @@ class Network(_Section):
 
     allow: Annotated[tuple[HostPort, ...], Many] = ()
     allow_private: Annotated[tuple[HostPort, ...], Many] = ()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        both = sorted({*self.allow} & {*self.allow_private})
+        if both:
+            raise told(f"allow and allow_private both name {both[0]}; leave it in one of them")
+        return self
 
 
 class Config(_Section):

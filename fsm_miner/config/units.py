@@ -67,7 +67,7 @@ def parse_listen(text: str) -> Listen:
         ValueError: it is none; the message says what is expected.
 
     """
-    host, port = _split(text, "127.0.0.1:9470 or [::1]:9470")
+    host, port = _split(text, "127.0.0.1:9470 or [::1]:9470", 0)
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -84,9 +84,7 @@ def parse_host_port(text: str) -> str:
         ValueError: it is none; the message says what is expected.
 
     """
-    host, port = _split(text, "example.org:443")
-    if port == 0:
-        raise ValueError("must have a port from 1 to 65535")
+    host, port = _split(text, "example.org:443", 1)
     if ":" in host:
         return f"[{ipaddress.ip_address(host)}]:{port}"
     if not _HOST_NAME.fullmatch(host):
@@ -94,12 +92,12 @@ def parse_host_port(text: str) -> str:
     return f"{host.lower()}:{port}"
 
 
-def _split(text: str, example: str) -> tuple[str, int]:
+def _split(text: str, example: str, least_port: int) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not _PORT.fullmatch(port):
         raise ValueError(f"must be an address and a port, such as {example}")
-    if int(port) > 65535:
-        raise ValueError("must have a port from 0 to 65535")
+    if not least_port <= int(port) <= 65535:
+        raise ValueError(f"must have a port from {least_port} to 65535")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     if bracketed or ":" in host:

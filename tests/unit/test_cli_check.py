@@ -260,6 +260,31 @@ def test_a_machine_that_can_not_run_jobs():
     ]
 
 
+def test_a_folder_that_jobs_must_not_see_is_a_warning(node):
+    for name in ("models", "service/deep"):
+        (node / name).mkdir(parents=True)
+
+    def said(*folders):
+        found = check(node, sandbox__extra_ro_binds=[str(node / name) for name in folders])
+        return [
+            str(one) for one in found if one.key == "sandbox.extra_ro_binds" and one.level is Level.WARNING
+        ]
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(node / "service/deep/socket"))
+        assert said("models") == []
+        (listens,) = said("service", "models")
+        assert (
+            "service: a service listens there, and read-only does not keep a job from talking to it"
+            in listens
+        )
+        assert said("service/deep/socket") != []
+    (node / "service/deep/socket").unlink()
+    (jobs,) = said("jobs")
+    assert jobs.endswith(f"jobs: jobs may read the jobs' folders in it ({node}/jobs)")
+    assert len(said("")) == 2  # the journal too
+
+
 def sandboxed(node, state_dir):
     found = check(node, sandbox={"backend": "bubblewrap"}, journal={"path": f"{state_dir}/journal.db"})
     about = [one for one in found if one.key == "sandbox.backend"]

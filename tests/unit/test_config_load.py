@@ -170,6 +170,39 @@ resources:
         (f"tags: {[f't{n}' for n in range(257)]}", "tags: must have at most 256 entries"),
         ("network: {allow: ['models.example']}", "network.allow[0]: must be an address and a port"),
         ("network: {allow: ['models.example:0']}", "network.allow[0]: must have a port from 1 to 65535"),
+        ("network: {allow: ['models.example:99999']}", "network.allow[0]: must have a port from 1 to 65535"),
+        (
+            "network: {allow: ['169.254.169.254:80']}",
+            "169.254.169.254 is link-local, and reached by nobody: remove",
+        ),
+        (
+            "network: {allow_private: ['[fd00:ec2::254]:80']}",
+            "allow_private[0]: fd00:ec2::254 is a cloud's metadata",
+        ),
+        (
+            "network: {allow_private: ['0.0.0.0:80']}",
+            "network.allow_private[0]: 0.0.0.0 is no address of a host",
+        ),
+        (
+            "network: {allow: ['A.example:80', '[::1]:1'], allow_private: ['[0::1]:1', 'b:1']}",
+            "network: allow and allow_private both name [::1]:1; leave it in one of them",
+        ),
+        (
+            "sandbox: {extra_ro_binds: [/]}",
+            "extra_ro_binds[0]: / can't be shown to jobs: it holds everything",
+        ),
+        (
+            "sandbox: {extra_ro_binds: [//]}",
+            "extra_ro_binds[0]: / can't be shown to jobs: it holds everything",
+        ),
+        (
+            "sandbox: {extra_ro_binds: [/opt, /run/]}",
+            "extra_ro_binds[1]: /run can't be shown to jobs: services listen",
+        ),
+        (
+            "sandbox: {extra_ro_binds: [/usr/../proc]}",
+            "extra_ro_binds[0]: /proc can't be shown to jobs: the sandbox",
+        ),
         ("tags: [a]\ntags: [b]", 'duplicate key "tags"'),
         ("tags: &x [a]", "anchors and aliases"),
         ("tags: !!python/name:os.system a", "tags (!) are not supported"),
