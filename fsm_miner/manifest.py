@@ -182,4 +182,4 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ")
+    return message.removeprefix("Value error, ").replace("a valid tuple", "a list")

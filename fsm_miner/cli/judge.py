@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -27,9 +27,10 @@ from states.codes import Failure
 HELP = """Say whether this node would run a job, and within which limits. Runs nothing.
 
 Either a command line after `--`, as a job's `command` and `args` would have it; or, with --manifest, a whole
-manifest, as the coordinator would send it. Judged is what the daemon judges before a run, by the configuration
-and the allowlist files as they are now: the manifest's form, the runner, the command and its arguments, the
-environment, the network, cores, memory, disk and card. Not judged: signature, and whether inputs can be fetched.
+manifest, as the coordinator would send it; it may lack the `job_id`. Judged is what the daemon judges before a run,
+by the configuration and the allowlist files as they are now: the manifest's form, the runner, the command and its
+arguments, the program, the environment, the network, cores, memory, disk and card. Not judged: signature, and
+whether inputs can be fetched.
 """
 EXAMPLES = """\
   fsm-miner judge -- sort -r -n numbers.txt        would this command be allowed?
@@ -82,7 +83,10 @@ def command(
 
 
 def judge(config: Config, raw: Any) -> Verdict | Failure:
-    """Return what the daemon would make of the manifest `raw` on this machine, now."""
+    """Return what the daemon would make of the manifest `raw` on this machine, now. It may lack an id."""
+    if isinstance(raw, dict):
+        fields = cast("dict[Any, Any]", raw)
+        raw = {**fields, "job_id": "judged"} if fields.get("job_id") is None else fields
     offer = parse_offer(raw)
     if offer.manifest is None:
         assert offer.problem is not None
@@ -116,7 +120,6 @@ def _slot(config: Config, manifest: Manifest) -> Failure | None:
 def _of(words: Sequence[str]) -> dict[str, Any]:
     program, *args = words
     return {
-        "job_id": "judged",
         "runner": "cli",
         "command": program,
         "args": args,

@@ -82,9 +82,12 @@ class Checks:
         if isinstance(answer, Denied):
             return _deny(answer.reason)
         rule = answer.rule
-        refusal = rule.refuse_env([*manifest.env, *manifest.secret_names])
+        refusal = rule.refuse_env(manifest.env)
         if refusal is not None:
             return _deny(refusal)
+        refusal = rule.refuse_env(manifest.secret_names)
+        if refusal is not None:
+            return _deny(f"secrets: {refusal.removeprefix('env: ')} (the rule's env names secrets too)")
         unfit = self._programs.problem(rule.path)
         if unfit is not None:
             return _no_resource(unfit)

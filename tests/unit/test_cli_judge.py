@@ -71,6 +71,18 @@ def test_a_program_that_jobs_can_not_run_is_no(ask, tmp_path):
     )
 
 
+@pytest.mark.parametrize("without", [{}, {"job_id": None}])
+def test_a_manifest_may_lack_its_id_as_when_it_is_submitted(ask, without):
+    asked = {"runner": "cli", "command": "sort", **without}
+    assert ask("--manifest", "-", stdin=json.dumps(asked).encode()).code == 0
+    wrong = ask("--manifest", "-", stdin=json.dumps({**asked, "job_id": "/"}).encode())
+    assert (wrong.code, "job_id: is not 1 to 128" in wrong.out) == (1, True)
+
+
+def test_a_text_in_the_place_of_a_list_is_told_in_json_s_words(ask):
+    assert "args: Input should be a list" in ask("--manifest", "-", stdin=manifest(args="a.txt")).out
+
+
 def test_options_of_the_command_are_not_ours(ask):
     found = ask("--", "sort", "--json", "--manifest", "-o", "x")
     assert found.code == 1
