@@ -15,6 +15,7 @@ import typer
 from coordinator_checks import Refusal, mapping, safe_path
 from rich.console import Console
 from rich.table import Table
+from submit_waits import why_no_node
 from typer.core import TyperGroup
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
@@ -247,7 +248,7 @@ def _submit(remote: Remote, manifest: dict[str, Any], after: After) -> None:
 
 
 def _watch(remote: Remote, job_id: str) -> dict[str, Any]:
-    shown = 0
+    shown, told = 0, None
     with remote.errors.status(f"{job_id}: queued") as status:
         while True:
             view = remote.call("GET", "/admin/wait", params={"job": job_id, "timeout": POLL_S})
@@ -255,6 +256,11 @@ def _watch(remote: Remote, job_id: str) -> dict[str, Any]:
                 shown = step["id"]
                 percent = "" if step["pct"] is None else f"{step['pct']:3.0f} % "
                 remote.errors.print(f"{percent}{_plain(step['note'])}", markup=False, highlight=False)
+            if view["state"] == "queued":
+                waits = why_no_node(view["manifest"], remote.call("GET", "/admin/nodes")["nodes"])
+                if waits is not None and waits != told:
+                    told = waits
+                    remote.errors.print(f"{job_id}: queued: {_plain(waits)}", markup=False, highlight=False)
             status.update(f"{job_id}: {view['state']}, attempt {view['attempt']}")
             if view["state"] in FINAL:
                 return view

@@ -1,6 +1,7 @@
 """tools/submit.py against the real dev coordinator, with a node played by plain httpx."""
 
 import hashlib
+import importlib
 import json
 import os
 import subprocess
@@ -118,6 +119,56 @@ def test_failure_has_its_reason_and_status(url):
         done = submit(url, "-", "--wait", stdin=json.dumps({"runner": "cli", "command": "rm"}))
     assert done.returncode == 1
     assert "E_DENY: not here" in done.stdout
+
+
+def test_who_waits_is_told_when_no_node_fits(url):
+    node = {"node_id": "n", "runners": ["cli"], "gpu": [], "tags": []}
+    with httpx.Client(timeout=30, trust_env=False, headers={"Authorization": "Bearer boot"}) as client:
+        client.post(url + "/nodes/register", json=node).raise_for_status()
+    command = [
+        sys.executable,
+        TOOLS / "submit.py",
+        "--url",
+        url,
+        "run",
+        "--wait",
+        "--gpu",
+        "--",
+        "echo",
+        "hi",
+    ]
+    with subprocess.Popen([*map(str, command)], env=ENV, stderr=subprocess.PIPE, text=True) as waiting:
+        said = waiting.stderr.readline()
+        assert submit(url, "cancel", said.partition(":")[0]).returncode == 0
+        assert waiting.wait(30) == 1
+        assert waiting.stderr.read() == ""  # told once
+    assert said.endswith(": queued: no node fits: n has no GPU\n")
+
+
+NODES = [
+    {"node_id": "a", "descriptor": {"runners": ["cli"], "gpu": [{"vram_mb": 8000}], "tags": ["debian"]}},
+    {"node_id": "b", "descriptor": {"runners": ["python"], "gpu": [], "tags": ["fast"]}},
+]
+
+
+@pytest.mark.parametrize(
+    ("wants", "nodes", "said"),
+    [
+        ({}, [], "no node has registered"),
+        ({}, NODES, None),
+        ({"gpu": True, "vram_mb": 8000}, NODES, None),
+        ({"vram_mb": 9000}, NODES, "a has no GPU with 9000 MiB (the largest has 8000); b runs no cli jobs"),
+        ({"tags": ["fast"]}, NODES, "a lacks the tag fast; b runs no cli jobs"),
+        ({"gpu": True}, [{"node_id": "old", "descriptor": None}], None),
+        ({"gpu": True}, NODES[1:] * 5, f"{'; '.join(['b runs no cli jobs'] * 3)}; 2 more"),
+    ],
+)
+def test_what_each_node_lacks(monkeypatch, wants, nodes, said):
+    monkeypatch.syspath_prepend(TOOLS)
+    found = importlib.import_module("submit_waits").why_no_node(
+        {"runner": "cli", "requirements": wants}, nodes
+    )
+    assert found == (said if said is None or not nodes else f"no node fits: {said}")
 
 
 def test_list_show_cancel(url, tmp_path):
