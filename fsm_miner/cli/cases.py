@@ -42,7 +42,7 @@ JobArgument = Annotated[
 AttemptOption = Annotated[
     int | None,
     typer.Option(
-        "--attempt", metavar="N", min=0, help="Which attempt. [default: the newest]", show_default=False
+        "--attempt", metavar="N", min=1, help="Which attempt. [default: the newest]", show_default=False
     ),
 ]
 BundleOption = Annotated[

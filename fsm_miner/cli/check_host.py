@@ -162,7 +162,11 @@ def check_listen(config: Config, lines: Lines) -> Iterator[Finding]:
     except OSError:
         return  # the folder is not this user's to look into; that is said elsewhere
     if running is not None:
-        yield ok(f"the daemon runs (process {running.pid})", key)
+        runs = f"the daemon runs (process {running.pid})"
+        if running.health_url is None:
+            yield problem(f"{listen}: {runs} without its page (health_unavailable in its log)", key, lines)
+        else:
+            yield ok(runs, key)
         return
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
@@ -170,7 +174,7 @@ def check_listen(config: Config, lines: Lines) -> Iterator[Finding]:
             page.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             page.bind((listen.host, listen.port))
     except OSError as error:
-        yield problem(f"{listen}: {error.strerror}; the daemon could not start", key, lines)
+        yield problem(f"{listen}: {error.strerror}; the daemon would run without its page", key, lines)
     else:
         yield ok(f"{listen}: free", key)
 

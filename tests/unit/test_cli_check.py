@@ -15,6 +15,7 @@ from fsm_miner.cli.check_host import check_clock, gpu_findings, sandbox_findings
 from fsm_miner.cli.finding import Finding, Level, Lines, placed
 from fsm_miner.config import parse_config
 from fsm_miner.config.model import Sandbox
+from fsm_miner.instance import Instance
 from fsm_miner.probe import Gpu, GpuReading
 from fsm_miner.site.host import host_tools
 from runners.host import HostProblems, HostTools
@@ -220,7 +221,18 @@ def test_an_address_that_is_taken(node):
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         (one,) = bad(check(node, health__listen=address))
-    assert (one.key, address in one.message) == ("health.listen", True)
+    assert (one.key, one.message.partition(": ")[0]) == ("health.listen", address)
+    assert one.message.endswith("; the daemon would run without its page")
+
+
+def test_a_daemon_that_runs_without_its_page_is_told(node):
+    daemon = Instance(node, version="1", started_at="now")
+    try:
+        assert "runs (process" in the(check(node), Level.PROBLEM, "without its page").message
+        daemon.publish("http://127.0.0.1:1/healthz")
+        assert bad(check(node)) == []
+    finally:
+        daemon.close()
 
 
 def test_a_journal_that_can_not_be_opened_is_a_warning_since_it_will_be_salvaged(node):
