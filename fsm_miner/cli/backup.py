@@ -32,7 +32,7 @@ EXIT_CODES = """\
   0  copied, and every record of the copy holds
   1  the file is there already, or can't be written; or a record does not hold (the copy is there all the same)
   2  wrong usage or configuration
-  3  the journal can't be read, or the file not written, by this user or this release"""
+  3  the journal can't be read, or the file not written, by this user or this release; or FILE is no plain file"""
 
 
 def command(

@@ -38,7 +38,7 @@ EXIT_CODES = """\
   0  written (also when a record does not hold: the file says so)
   1  there is no such job; or the file is there already; or the case is too large
   2  wrong usage or configuration
-  3  the journal can't be read, or the file not written, by this user or this release"""
+  3  the journal can't be read, or the file not written, by this user or this release; or FILE is no plain file"""
 
 
 def command(

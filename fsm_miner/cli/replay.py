@@ -48,7 +48,8 @@ EXIT_CODES = """\
   1    there is no such job; or a record does not hold (what can be read is shown all the same); or the
        bundle is none; or FILE is there already (--force replaces it)
   2    wrong usage or configuration
-  3    the journal or FILE can't be read or written by this user, or not by this release
+  3    the journal or FILE can't be read or written by this user, or not by this release; or FILE is there and
+       no plain file
   130  --follow was ended by Ctrl-C"""
 
 

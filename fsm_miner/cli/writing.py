@@ -20,28 +20,56 @@ __all__ = ["STDOUT", "ForceOption", "check_free", "staged", "write_file"]
 STDOUT = Path("-")
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a link",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
 # What a file system without hard links answers.
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a plain file that is there already.")]
 
 
 def check_free(path: Path, *, force: bool) -> None:
     """Refuse at once what `write_file` would refuse at the end.
 
     Raises:
-        Refused: something has this name.
+        Refused: something has this name, and `force` is not given or it is anything but a plain file with one name.
 
     """
-    if path != STDOUT and not force and os.path.lexists(path):
+    if path == STDOUT:
+        return
+    try:
+        there = path.lstat()
+    except OSError:
+        return  # nothing is there, or whoever writes says what is wrong
+    if not stat.S_ISREG(there.st_mode) or there.st_nlink != 1:
+        raise Refused(
+            ExitCode.HOST,
+            f"{path}: {_what(there)} is there, and only a plain file with one name is ever replaced: "
+            "choose another name",
+        )
+    if not force:
         raise Refused(ExitCode.NO, f"{path}: is there already; --force replaces it")
+
+
+def _what(there: os.stat_result) -> str:
+    """Return in words what is no plain file with one name."""
+    if stat.S_ISREG(there.st_mode):
+        return f"a file with {there.st_nlink} names"
+    return _KINDS.get(stat.S_IFMT(there.st_mode), "no file")
 
 
 def write_file(path: Path, data: bytes, *, force: bool = False) -> None:
     """Write `data` to `path` (mode 0600) at one stroke, durably; `-` is standard output.
 
     Raises:
-        Refused: something has this name and `force` is not given, or the file can't be written.
+        Refused: as `check_free` has it, or the file can't be written.
 
     """
     if path == STDOUT:
@@ -57,9 +85,10 @@ def staged(path: Path, *, force: bool = False) -> Generator[Path]:
     """Give an empty file (mode 0600) to fill; it becomes `path`, durably, when the block ends well, else it is gone.
 
     Raises:
-        Refused: something has this name and `force` is not given, or the file can't be written.
+        Refused: as `check_free` has it, or the file can't be written.
 
     """
+    check_free(path, force=force)
     folder = _folder_of(path)
     target = folder / path.name
     made = folder / f".{path.name[:200]}.{secrets.token_hex(6)}.partial"
@@ -74,8 +103,6 @@ def staged(path: Path, *, force: bool = False) -> Generator[Path]:
         finally:
             with suppress(FileNotFoundError):
                 made.unlink()
-    except FileExistsError:
-        raise Refused(ExitCode.NO, f"{path}: is there already; --force replaces it") from None
     except PermissionError as error:
         raise Refused(ExitCode.HOST, f"{path}: {error.strerror}") from None
     except OSError as error:
@@ -116,8 +143,7 @@ def _settle(made: Path, path: Path, *, force: bool) -> None:
             os.link(made, path)
             return
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in _NO_LINKS | {errno.EEXIST}:
                 raise
-        if os.path.lexists(path):
-            raise FileExistsError(path)
+    check_free(path, force=force)
     made.replace(path)

@@ -121,7 +121,7 @@ def test_a_record_that_does_not_hold_is_copied_and_told(journal, tmp_path):
         ("nothing.db", "copy.db", 1, "there is no journal"),
         ("text", "copy.db", 1, "file is not a database"),
         ("journal.db", "not/there/copy.db", 1, "can't be written: No such file"),
-        ("journal.db", "/dev/full", 1, "is there already"),
+        ("journal.db", "/dev/full", 3, "/dev/full: a device is there"),
         ("journal.db", "-", 2, "can't be written to standard output"),
     ],
 )

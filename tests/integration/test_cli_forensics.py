@@ -92,6 +92,15 @@ def test_a_page_of_a_bundle(journal, tmp_path):
     assert "is there already" in ran(again, 1).stderr
 
 
+@pytest.mark.parametrize("words", [("export", "j-2", "-o"), ("replay", "j-2", "--html"), ("backup",)])
+def test_no_command_replaces_what_is_no_plain_file(journal, tmp_path, words):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    refused = ran(fsm_miner(*words, pipe, "--force", "--journal", journal), 3)
+    assert "a pipe is there, and only a plain file with one name is ever replaced" in refused.stderr
+    assert [path.is_fifo() for path in tmp_path.iterdir()] == [True]
+
+
 def test_damage_is_told_and_goes_along(tmp_path):
     path = write_journal(tmp_path / "journal.db", succeeded())
     rot(path, "UPDATE records SET data_json = '{' WHERE job_id = 'j-1' AND seq = 4")
