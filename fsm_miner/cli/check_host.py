@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fsm_miner.cli.finding import Finding, Lines, ok, problem, warning
 from fsm_miner.cli.probe import existing
+from fsm_miner.cli.running import NO_PAGE
 from fsm_miner.config import Config
 from fsm_miner.instance import find_running
 from fsm_miner.probe import GpuReading, HostProbe, ThreadedInventory, gpu_sources
@@ -162,11 +163,11 @@ def check_listen(config: Config, lines: Lines) -> Iterator[Finding]:
     except OSError:
         return  # the folder is not this user's to look into; that is said elsewhere
     if running is not None:
-        runs = f"the daemon runs (process {running.pid})"
+        who = f"the daemon runs (process {running.pid})"
         if running.health_url is None:
-            yield problem(f"{listen}: {runs} without its page (health_unavailable in its log)", key, lines)
+            yield problem(f"{who}, and {NO_PAGE}", key, lines)
         else:
-            yield ok(runs, key)
+            yield ok(f"{who}: {running.health_url}", key)
         return
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
@@ -174,7 +175,7 @@ def check_listen(config: Config, lines: Lines) -> Iterator[Finding]:
             page.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             page.bind((listen.host, listen.port))
     except OSError as error:
-        yield problem(f"{listen}: {error.strerror}; the daemon would run without its page", key, lines)
+        yield problem(f"{listen}: {error.strerror}; the daemon would run without a status page", key, lines)
     else:
         yield ok(f"{listen}: free", key)
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from fsm_miner.cli.health_page import NoAnswer, health, jobs_of
+from fsm_miner.cli.health_page import NoAnswer, jobs_of
 from fsm_miner.cli.options import ConfigOption, settings
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.output import Screen, clean, progress_console
-from fsm_miner.cli.running import catches, health_url, the_running, user_of
+from fsm_miner.cli.running import NO_PAGE, catches, page_of, the_running, user_of
 from fsm_miner.config import Config
 from fsm_miner.instance import Running, find_running
 
@@ -33,7 +33,8 @@ EXAMPLES = """\
   fsm-miner drain --off                  go on pulling"""
 EXIT_CODES = """\
   0  drained (--no-wait: told; --off: it pulls again)
-  1  no daemon runs, it ended meanwhile, or --timeout ran out (it goes on draining)
+  1  no daemon runs, it ended meanwhile, it has no status page that could tell, or --timeout ran out (it goes
+     on draining)
   2  wrong usage or configuration
   3  this user may not: use sudo"""
 
@@ -66,7 +67,9 @@ def command(
     watch.tell(signal.SIGUSR2 if off else signal.SIGUSR1)
     screen = Screen()
     if off:
-        if not no_wait and health_url(loaded, running) is not None:
+        if not no_wait and running.health_url is None:
+            raise Refused(ExitCode.NO, f"told, but whether it pulls again can't be seen: {NO_PAGE}")
+        if not no_wait:
             watch.until(lambda page: not page.get("draining"), _TOLD_S)
         screen.say("the node pulls again")
     elif no_wait:
@@ -74,10 +77,10 @@ def command(
             "told: the node finishes its jobs and pulls no more; `fsm-miner status` shows how far it is"
         )
     else:
-        if health_url(loaded, running) is None:
+        if running.health_url is None:
+            # Its journal can't decide: a pull that is under way may still bring a job.
             raise Refused(
-                ExitCode.NO,
-                "told, but its end can't be watched: the status page is off (health.listen); see `fsm-miner jobs`",
+                ExitCode.NO, f"told, but when it is drained can't be seen: {NO_PAGE}; see `fsm-miner jobs`"
             )
         watch.until(drained, timeout)
         screen.say(
@@ -158,10 +161,9 @@ class Watch:
         left = "its jobs are unknown"
         with live as shown:
             while True:
-                url = health_url(self._config, self._still_there())
-                assert url is not None
+                running = self._still_there()
                 try:
-                    page = health(url)
+                    page = page_of(running)
                 except NoAnswer as error:
                     if self._monotonic() - answered_s > _SILENT_S:
                         raise Refused(ExitCode.NO, str(error)) from None

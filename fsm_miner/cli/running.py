@@ -1,16 +1,23 @@
 """Finding the daemon of a configuration."""
 
 from pathlib import Path
+from typing import Any
 
+from fsm_miner.cli.health_page import NoAnswer, health
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.config import Config
 from fsm_miner.instance import Running, find_running
 
-__all__ = ["NOT_RUNNING", "catches", "health_url", "listen_url", "the_running", "user_of"]
+__all__ = ["NOT_RUNNING", "NO_PAGE", "catches", "listen_url", "page_of", "the_running", "user_of"]
 
 NOT_RUNNING = (
     "no daemon runs in this state folder; start it, under systemd for example: systemctl start aitbc-miner"
 )
+NO_PAGE = (
+    "it has no status page: health.listen is off, or its address was taken (health_unavailable in the log), "
+    "or it is just starting"
+)
+"""Of a daemon whose lock names no page. Whoever answers at `health.listen` is then another one."""
 
 
 def the_running(config: Config) -> Running:
@@ -32,11 +39,16 @@ def the_running(config: Config) -> Running:
     return running
 
 
-def health_url(config: Config, running: Running | None) -> str | None:
-    """Return where the status page is: where the daemon says, else where the configuration says."""
-    if running is not None and running.health_url is not None:
-        return running.health_url
-    return listen_url(config)
+def page_of(running: Running) -> dict[str, Any]:
+    """Return the status page of this daemon: asked where its lock says, nowhere else.
+
+    Raises:
+        NoAnswer: it has none, or that does not answer.
+
+    """
+    if running.health_url is None:
+        raise NoAnswer(NO_PAGE)
+    return health(running.health_url)
 
 
 def listen_url(config: Config) -> str | None:

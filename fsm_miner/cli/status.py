@@ -7,16 +7,16 @@ from fsm_miner.cli.health_page import NoAnswer, health, jobs_of, mapping_of, tex
 from fsm_miner.cli.options import ConfigOption, JsonOption, settings
 from fsm_miner.cli.outcome import ExitCode
 from fsm_miner.cli.output import Cell, Screen
-from fsm_miner.cli.running import NOT_RUNNING, health_url
+from fsm_miner.cli.running import NOT_RUNNING, listen_url, page_of
 from fsm_miner.cli.timeline import state_cell
 from fsm_miner.config import Config
-from fsm_miner.instance import Running, find_running
+from fsm_miner.instance import find_running
 from fsm_miner.words import counted, span
 
 HELP = """Ask the running daemon how it is doing.
 
 It is found by its lock in the state folder (the journal's); where that can't be looked into, the page at
-health.listen is asked. --json prints the page's JSON, with the process id.
+health.listen is asked, if it is this node's. --json prints the page's JSON, with the process id.
 """
 EXAMPLES = """\
   fsm-miner status
@@ -41,24 +41,32 @@ def command(config: ConfigOption = None, as_json: JsonOption = False) -> int:
 
 def ask(config: Config) -> dict[str, Any]:
     """Return the daemon's status page, or what stands in for it when there is no daemon or no answer."""
-    running: Running | None = None
     try:
         running = find_running(config.state_dir)
-        if running is None:
-            return {"status": "not running", "trouble": [f"{config.state_dir}: {NOT_RUNNING}"]}
     except OSError as error:
-        hidden: str | None = f"{config.state_dir}: {error.strerror}: try sudo"
-    else:
-        hidden = None
-    pid = {} if running is None else {"pid": running.pid}
-    url = health_url(config, running)
-    if url is None:
-        why = hidden or "its status page is off (health.listen), or it is just starting"
-        return {"status": "unknown", "trouble": [why], **pid}
+        return _from_outside(config, f"{config.state_dir}: {error.strerror}: try sudo")
+    if running is None:
+        return {"status": "not running", "trouble": [f"{config.state_dir}: {NOT_RUNNING}"]}
     try:
-        return {**health(url), **pid}
+        return {**page_of(running), "pid": running.pid}
     except NoAnswer as error:
-        return {"status": "unknown", "trouble": [str(error), *([hidden] if hidden else [])], **pid}
+        return {"status": "unknown", "trouble": [str(error)], "pid": running.pid}
+
+
+def _from_outside(config: Config, hidden: str) -> dict[str, Any]:
+    """Ask at `health.listen`, where the lock can't be looked at: `hidden` says why."""
+    url = listen_url(config)
+    trouble = [hidden]
+    if url is not None:
+        try:
+            page = health(url)
+        except NoAnswer as error:
+            trouble = [str(error), hidden]
+        else:
+            if page.get("node_id") == config.node_id:
+                return page
+            trouble = [f"{url}/healthz: the page of another node: {page.get('node_id')}", hidden]
+    return {"status": "unknown", "trouble": trouble}
 
 
 def show(screen: Screen, found: dict[str, Any]) -> None:

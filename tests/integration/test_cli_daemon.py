@@ -1,18 +1,19 @@
 """`status`, `drain` and `run` against processes: a stand-in for a daemon, and the real one."""
 
-import fcntl
 import json
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
-from tests.support.cli_journal import command, environment, fsm_miner
+from fsm_miner.instance import Instance
+from tests.support.cli_journal import command, environment, fsm_miner, without_rights
 
 # Holds the lock, listens to the signals, serves the page in page.json; a line on standard output for all it sees.
+# Told "apart", it keeps the page's address out of the lock: the page is then as good as another daemon's.
 STAND_IN = """
 import http.server, json, pathlib, signal, sys, threading
 from fsm_miner.instance import Instance
@@ -37,8 +38,10 @@ class Page(http.server.BaseHTTPRequestHandler):
         pass
 server = http.server.HTTPServer(("127.0.0.1", 0), Page)
 instance = Instance(folder)
-instance.publish(f"http://127.0.0.1:{server.server_port}")
-print("ready", flush=True)
+address = f"127.0.0.1:{server.server_port}"
+if sys.argv[2:] != ["apart"]:
+    instance.publish(f"http://{address}")
+print(address, flush=True)
 server.serve_forever()
 """
 JOB = {"job_id": "j-1", "attempt": 1, "state": "RUNNING", "run": 1}
@@ -67,7 +70,7 @@ class Node:
         self.config = folder / "config.yaml"
         self.write("null")
 
-    def write(self, listen):
+    def write(self, listen, journal="journal.db"):
         for name in ("tasks", "allow"):
             (self.folder / name).mkdir(exist_ok=True)
         # Port 9 of this machine: nobody answers, so the node is never registered.
@@ -79,7 +82,7 @@ runners:
   python: {{task_paths: [{self.folder}/tasks]}}
 resources: {{disk_reserve_mb: 0, max_concurrent_gpu: 0}}
 workspace: {{root: {self.folder}/jobs}}
-journal: {{path: {self.folder}/journal.db}}
+journal: {{path: {self.folder}/{journal}}}
 logging: {{path: "-"}}
 health: {{listen: {listen}}}
 sandbox: {{backend: none}}
@@ -108,10 +111,10 @@ sandbox: {{backend: none}}
             process.kill()
         process.communicate(timeout=30)
 
-    def stand_in(self, **page):
+    def stand_in(self, *words, **page):
         self.page(**page)
-        process = self.start(sys.executable, "-P", "-c", STAND_IN, str(self.folder))
-        assert process.stdout.readline() == "ready\n"
+        process = self.start(sys.executable, "-P", "-c", STAND_IN, str(self.folder), *words)
+        self.address = process.stdout.readline().strip()
         return process
 
     def cli(self, *words, code):
@@ -172,14 +175,39 @@ def test_a_daemon_without_a_page_can_not_be_asked(node):
 
 
 def test_a_page_that_does_not_answer_is_a_no(node):
-    with socket.socket() as closed:
+    with socket.socket() as closed, closing(Instance(node.folder)) as instance:
         closed.bind(("127.0.0.1", 0))
-        node.write(f'"127.0.0.1:{closed.getsockname()[1]}"')
-        with (node.folder / "daemon.lock").open("w") as lock:
-            lock.write('{"pid": 1, "health_url": null}')
-            lock.flush()
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            assert "no answer" in node.cli("status", code=1).stdout
+        instance.publish(f"http://127.0.0.1:{closed.getsockname()[1]}")
+        assert "no answer" in node.cli("status", code=1).stdout
+
+
+def test_the_page_of_another_daemon_is_not_asked(node):
+    """Two daemons with one health.listen: the second works without a page, and the first answers there."""
+    process = node.stand_in("apart")
+    node.write(f'"{node.address}"')
+    status = json.loads(node.cli("status", "--json", code=1).stdout)
+    assert (status["status"], status["pid"], "node_id" in status) == ("unknown", process.pid, False)
+    assert "it has no status page" in status["trouble"][0]
+    assert "told, but when it is drained can't be seen" in node.cli("drain", code=1).stderr
+    assert "told, but whether it pulls again can't be seen" in node.cli("drain", "--off", code=1).stderr
+    found = json.loads(node.cli("check", "--json", code=1).stdout)
+    (one,) = [one for one in found if one["key"] == "health.listen"]
+    assert (one["level"], one["line"] is not None) == ("problem", True)
+    assert f"the daemon runs (process {process.pid}), and it has no status page" in one["message"]
+
+
+def test_where_the_lock_can_not_be_looked_at_only_the_page_of_this_node_counts(node):
+    (node.folder / "state").mkdir()
+    node.stand_in()
+    node.write(f'"{node.address}"', journal="state/journal.db")
+    (node.folder / "state").chmod(0)
+    done = fsm_miner("status", "--json", "--config", node.config, prefix=without_rights())
+    assert (done.returncode, json.loads(done.stdout)["node_id"]) == (0, "node-1"), done
+    node.page(node_id="node-2")
+    done = fsm_miner("status", "--config", node.config, prefix=without_rights())
+    assert done.returncode == 1
+    assert "the page of another node: node-2" in done.stdout
+    (node.folder / "state").chmod(0o700)
 
 
 def test_drain_waits_until_the_last_job_is_over(node):
