@@ -153,6 +153,6 @@ def _path(state_dir: Path) -> Path:
 def _read(fd: int) -> dict[str, Any]:
     try:
         found: object = json.loads(os.pread(fd, _BYTES_MAX, 0) or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -1,5 +1,6 @@
 """`fsm-miner drain`: let the node finish what it has, and take nothing new."""
 
+import math
 import os
 import signal
 import time
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from fsm_miner.cli.health_page import NoAnswer, jobs_of
+from fsm_miner.cli.health_page import ASKED_S, NoAnswer, jobs_of
 from fsm_miner.cli.options import ConfigOption, settings
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.output import Screen, clean, progress_console
@@ -41,6 +42,7 @@ EXIT_CODES = """\
 _POLL_S = 0.25
 _TOLD_S = 15.0
 _SILENT_S = 30.0
+_ASKED_LEAST_S = 1.0
 
 
 def command(
@@ -155,15 +157,17 @@ class Watch:
             Refused: the time ran out, the daemon ended, or its page is silent.
 
         """
-        start_s = answered_s = self._monotonic()
+        answered_s = self._monotonic()
+        deadline_s = math.inf if timeout_s is None else answered_s + timeout_s
         console = progress_console()
         live: AbstractContextManager[Any] = nullcontext() if console is None else console.status("asking")
         left = "its jobs are unknown"
         with live as shown:
             while True:
                 running = self._still_there()
+                left_s = deadline_s - self._monotonic()
                 try:
-                    page = page_of(running)
+                    page = page_of(running, min(ASKED_S, max(_ASKED_LEAST_S, left_s)))
                 except NoAnswer as error:
                     if self._monotonic() - answered_s > _SILENT_S:
                         raise Refused(ExitCode.NO, str(error)) from None
@@ -172,7 +176,7 @@ class Watch:
                     if reached(page):
                         return
                     left = _left(page)
-                if timeout_s is not None and self._monotonic() - start_s >= timeout_s:
+                if timeout_s is not None and self._monotonic() >= deadline_s:
                     raise Refused(ExitCode.NO, f"not reached within {timeout_s:g} s: {left}")
                 if shown is not None:
                     shown.update(escape(clean(left)))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fsm_miner.cli.health_page import NoAnswer, health
+from fsm_miner.cli.health_page import ASKED_S, NoAnswer, health
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.config import Config
 from fsm_miner.instance import Running, find_running
@@ -39,7 +39,7 @@ def the_running(config: Config) -> Running:
     return running
 
 
-def page_of(running: Running) -> dict[str, Any]:
+def page_of(running: Running, timeout_s: float = ASKED_S) -> dict[str, Any]:
     """Return the status page of this daemon: asked where its lock says, nowhere else.
 
     Raises:
@@ -48,7 +48,7 @@ def page_of(running: Running) -> dict[str, Any]:
     """
     if running.health_url is None:
         raise NoAnswer(NO_PAGE)
-    return health(running.health_url)
+    return health(running.health_url, timeout_s)
 
 
 def listen_url(config: Config) -> str | None:

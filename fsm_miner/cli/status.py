@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fsm_miner.cli.health_page import NoAnswer, health, jobs_of, mapping_of, texts_of
+from fsm_miner.cli.health_page import NoAnswer, health, jobs_of, mapping_of, number_of, texts_of
 from fsm_miner.cli.options import ConfigOption, JsonOption, settings
 from fsm_miner.cli.outcome import ExitCode
 from fsm_miner.cli.output import Cell, Screen
@@ -26,6 +26,8 @@ EXIT_CODES = """\
   0  it runs, and all is well
   1  it does not run, does not answer, or something is not as it should be
   2  wrong usage or configuration"""
+
+_SHOWN_MAX = 500
 
 
 def command(config: ConfigOption = None, as_json: JsonOption = False) -> int:
@@ -73,7 +75,7 @@ def show(screen: Screen, found: dict[str, Any]) -> None:
     """Write the status for people."""
     status = str(found.get("status"))
     screen.say(Cell(status, "bold green" if status == "ok" else "bold red"), _who(found))
-    for trouble in texts_of(found, "trouble"):
+    for trouble in texts_of(found, "trouble")[:_SHOWN_MAX]:
         screen.say("  ", Cell(f"! {trouble}", "red"))
     if "node_id" in found:
         screen.table(("", ""), _rows(found))
@@ -89,18 +91,18 @@ def show(screen: Screen, found: dict[str, Any]) -> None:
                         state_cell(str(job.get("state"))),
                         str(job.get("run")),
                     )
-                    for job in jobs
+                    for job in jobs[:_SHOWN_MAX]
                 ],
             )
+            if len(jobs) > _SHOWN_MAX:
+                screen.say(f"and {len(jobs) - _SHOWN_MAX} more: --json has them all")
 
 
 def _who(found: dict[str, Any]) -> str:
     if "node_id" not in found:
         return ""
     process = f", process {found['pid']}" if "pid" in found else ""
-    return (
-        f"  {found['node_id']}, version {found.get('version')}, up {span(found.get('uptime_s', 0))}{process}"
-    )
+    return f"  {found['node_id']}, version {found.get('version')}, up {span(number_of(found, 'uptime_s'))}{process}"
 
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:

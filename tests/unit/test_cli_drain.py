@@ -3,6 +3,7 @@
 import os
 import signal
 import stat
+from contextlib import closing
 
 import pytest
 
@@ -111,6 +112,12 @@ def test_whoever_may_write_the_lock_does_not_choose_whom_root_signals(tmp_path):
 def test_a_pipe_in_place_of_the_lock_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "daemon.lock")
     assert find_running(tmp_path) is None
+
+
+def test_a_lock_file_of_brackets_names_nobody(tmp_path):
+    with closing(Instance(tmp_path)) as instance:
+        instance.path.write_bytes(b"[" * 4096)
+        assert find_running(tmp_path) is None
 
 
 def test_a_daemon_that_is_gone_is_noticed(tmp_path):
