@@ -1,6 +1,5 @@
 """Putting the commands together. Only the one that is called is imported: `run` must start fast."""
 
-import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -9,7 +8,8 @@ from typing import Annotated, cast
 import typer
 
 from fsm_miner import __version__
-from fsm_miner.cli.outcome import INTERRUPTED, guarded
+from fsm_miner.cli.outcome import BROKEN_PIPE, INTERRUPTED, ExitCode, complain, guarded
+from fsm_miner.cli.streams import OutputLost, open_streams
 
 __all__ = ["COMMANDS", "build", "main"]
 
@@ -45,10 +45,11 @@ Exit codes:
   0    yes, done
   1    no: a problem was found, a record does not hold, nothing runs, ...
   2    wrong usage or configuration
-  3    this machine or this user can't
+  3    this machine or this user can't; or standard output can't be written
   4    another daemon works in the same state folder
   5    the journal is not this version's to take over
   130  interrupted (Ctrl-C)
+  141  whoever read the output has left (| head)
 
 The configuration is --config PATH, after the command; else $FSM_MINER_CONFIG, else /etc/aitbc/miner/config.yaml.
 Colour is for terminals only, and NO_COLOR turns it off.
@@ -58,15 +59,20 @@ Colour is for terminals only, and NO_COLOR turns it off.
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. `arguments` are by default those of this process."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that is not UTF-8 gets escapes, not a trace.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    open_streams()
     try:
         wanted = words[:1] if words and words[0] in COMMANDS else COMMANDS
-        build(wanted)(args=words, prog_name="fsm-miner")
+        try:
+            build(wanted)(args=words, prog_name="fsm-miner")
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except OutputLost as lost:
+        if lost.reader_left:
+            sys.exit(BROKEN_PIPE)
+        complain(lost)
+        sys.exit(ExitCode.HOST)
 
 
 def build(names: Iterable[str] = COMMANDS) -> typer.Typer:

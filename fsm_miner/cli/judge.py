@@ -138,6 +138,8 @@ def _read(path: Path) -> Any:
         return json.loads(raw)
     except FileRefused as error:
         raise Refused(ExitCode.USAGE, str(error)) from None
+    except OSError as error:
+        raise Refused(ExitCode.USAGE, f"standard input: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise Refused(ExitCode.USAGE, f"{path}: not JSON: {error}") from None
 

@@ -1,7 +1,6 @@
 """How a command ends: its exit codes, and the one place where its errors become a sentence on standard error."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -11,7 +10,7 @@ import typer
 from fsm_miner.words import clean
 from journal.port import JournalError
 
-__all__ = ["BROKEN_PIPE", "INTERRUPTED", "ExitCode", "Refused", "guarded"]
+__all__ = ["BROKEN_PIPE", "INTERRUPTED", "ExitCode", "Refused", "complain", "guarded"]
 
 INTERRUPTED = 130
 """128 + SIGINT, as a shell reports it."""
@@ -47,16 +46,17 @@ def guarded(command: Callable[..., int]) -> Callable[..., None]:
             code = command(*args, **named)
             sys.stdout.flush()
         except (Refused, JournalError) as error:
-            # Its words may come from a damaged journal, or from a script that passes on what a coordinator named.
-            lines = [clean(line) for line in f"fsm-miner: {error}".split("\n")]
-            print("\n".join(lines), file=sys.stderr)  # noqa: T201 - this is the command line
+            complain(error)
             code = error.code if isinstance(error, Refused) else ExitCode.NO
         except KeyboardInterrupt:
             code = INTERRUPTED
-        except BrokenPipeError:
-            # What is still buffered must not fail once more when Python flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = BROKEN_PIPE
         raise typer.Exit(int(code))
 
     return call
+
+
+def complain(error: Exception) -> None:
+    """Say on standard error what is wrong."""
+    # Its words may come from a damaged journal, or from a script that passes on what a coordinator named.
+    lines = [clean(line) for line in f"fsm-miner: {error}".split("\n")]
+    print("\n".join(lines), file=sys.stderr)  # noqa: T201 - this is the command line

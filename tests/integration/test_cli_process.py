@@ -108,6 +108,78 @@ def test_a_reader_that_has_seen_enough_is_no_error(journal):
     assert (writer.wait(timeout=30), err) == (141, b"")
 
 
+OUTPUT_LOST = {
+    "help": ("--help",),
+    "help of a command": ("jobs", "--help"),
+    "version": ("--version",),
+    "probe": ("probe",),
+    "check": ("check",),
+    "check --journal": ("check", "--journal", "JOURNAL"),
+    "judge": ("judge", "--", "ls"),
+    "jobs": ("jobs", "--journal", "JOURNAL"),
+    "why": ("why", "j-1", "--journal", "JOURNAL"),
+    "replay": ("replay", "j-1", "--journal", "JOURNAL"),
+    "replay --json": ("replay", "j-1", "--json", "--journal", "JOURNAL"),
+    "replay --follow": ("replay", "j-1", "--follow", "--journal", "JOURNAL"),
+    "replay --html": ("replay", "j-1", "--html", "-", "--journal", "JOURNAL"),
+    "export": ("export", "j-1", "-o", "-", "--journal", "JOURNAL"),
+    "backup": ("backup", "COPY", "--journal", "JOURNAL"),
+    "verify": ("verify", "--journal", "JOURNAL"),
+    "status": ("status",),
+}
+
+
+@pytest.mark.parametrize(
+    ("shell", "why"),
+    [('exec "$@" > /dev/full', "No space left on device"), ('exec "$@" >&-', "Bad file descriptor")],
+    ids=["a full disk", "closed"],
+)
+@pytest.mark.parametrize("words", OUTPUT_LOST.values(), ids=OUTPUT_LOST)
+def test_output_that_can_not_be_written_is_a_sentence_and_no_answer(journal, tmp_path, words, shell, why):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "coordinator: {base_url: 'https://c.example', auth_token: 'env:X'}\nnode_id: mine\n"
+        f"workspace: {{root: {tmp_path}}}\njournal: {{path: {tmp_path}/state/journal.db}}\n"
+    )
+    named = {"JOURNAL": str(journal), "COPY": str(tmp_path / "copy.db")}
+    done = subprocess.run(
+        ["sh", "-c", shell, "sh", *command(*(named.get(word, word) for word in words))],
+        stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+        env=environment(FSM_MINER_CONFIG=str(config)),
+    )  # fmt: skip
+    assert done.returncode == 3
+    lines = [line for line in done.stderr.splitlines() if "output" in line]
+    assert lines == [f"fsm-miner: standard output can't be written: {why}"]
+    assert "Traceback" not in done.stderr
+
+
+def test_streams_that_are_closed_are_no_trace(journal):
+    """Nothing is read, nothing is heard of errors; the exit code is what it is."""
+    for shell, words, code in (
+        ('exec "$@" 2>&-', ("jobs", "--journal", journal), 0),
+        ('exec "$@" 2>&-', ("jobs", "--journal", "/no/such"), 1),
+        ('exec "$@" <&- >&- 2>&-', ("jobs", "--journal", journal), 3),
+        ('exec "$@" <&-', ("why", "--bundle", "-"), 1),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", shell, "sh", *command(*words)],
+            capture_output=True, text=True, check=False, timeout=60, env=environment(),
+        )  # fmt: skip
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), (words, done)
+        assert bool(done.stdout) == (code == 0)
+
+
+def test_help_that_nobody_reads_to_its_end_is_no_error():
+    writer = subprocess.Popen(
+        [sys.executable, "-P", "-c", WRITER, "--help"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(),
+    )  # fmt: skip
+    writer.stdout.close()
+    err = writer.stderr.read()
+    writer.stderr.close()
+    assert (writer.wait(timeout=30), err) == (141, b"")
+
+
 # Waits until nobody reads any more, then runs the command line.
 WRITER = """
 import select, sys
