@@ -64,9 +64,10 @@ test: build/.packages-tests venv lint  ## Run every check and every test
 
 .PHONY: deb
 deb: venv  ## Build the Debian package, in build/deb
-	rm -rf build/deb
-	$(BIN)/python tools/deb.py
-	@if command -v lintian >/dev/null; then lintian --fail-on error,warning build/deb/*.deb; else echo "lintian is not installed: not checked"; fi
+	rm -rf build/deb build/deb.unchecked
+	$(BIN)/python tools/deb.py --out build/deb.unchecked
+	@if command -v lintian >/dev/null; then lintian --fail-on error,warning build/deb.unchecked/*.deb; else echo "lintian is not installed: not checked"; fi
+	@mv build/deb.unchecked build/deb && ls build/deb/*.deb
 
 .PHONY: lint
 lint: venv  ## Check style, types, layering and generated documents

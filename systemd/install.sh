@@ -97,7 +97,9 @@ find_wheel() {
     fi
     [ -n "$wheel" ] || die "no wheel in $source/dist or $source/build/wheel: run 'make venv', or name one with --wheel FILE"
     [ -f "$wheel" ] || die "$wheel: there is no such file"
-    [ -f "$source/requirements.lock" ] || die "$source/requirements.lock is missing: the checkout is not complete"
+    for needed in requirements.lock packaging/shipped; do
+        [ -f "$source/$needed" ] || die "$source/$needed is missing: the checkout is not complete"
+    done
 }
 
 install_program() {
@@ -189,6 +191,20 @@ put() {
     mv -fT -- "$put_to.installing" "$put_to"
 }
 
+# shipped FOLDER: the files of it that belong to the product, one a line. `make run` reads these folders as well, so
+# whoever tries something has files of his own there.
+shipped() {
+    sed -n "s|^$1/||p" "$source/packaging/shipped"
+}
+
+tell_of_others() {
+    for other in "$source"/allowlist.d/*.yaml "$source"/tasks/*.py; do
+        if ! grep -qxF -- "${other#"$source"/}" "$source/packaging/shipped"; then
+            say "$other is not installed: it is not one of ours"
+        fi
+    done
+}
+
 # keep_edited FROM TO: installs TO if it is not there; puts FROM beside it if it differs.
 keep_edited() {
     if [ ! -e "$2" ]; then
@@ -222,19 +238,20 @@ install_configuration() {
     install -m 0644 "$here/aitbc-miner.tmpfiles.conf" "$tmpfiles"
     systemd-tmpfiles --create "$tmpfiles"
 
-    shipped=$(mktemp)
-    trap 'rm -f -- "$shipped"' EXIT
+    config=$(mktemp)
+    trap 'rm -f -- "$config"' EXIT
     # The unit passes the token as a credential, which the environment of the daemon need not know.
-    sed 's|^\( *auth_token:\) *"env:MINER_AUTH"|\1 "credential:miner-auth"|' "$source/config/config.yaml" >"$shipped"
-    keep_edited "$shipped" "$etc/config.yaml"
-    rm -f -- "$shipped"
+    sed 's|^\( *auth_token:\) *"env:MINER_AUTH"|\1 "credential:miner-auth"|' "$source/config/config.yaml" >"$config"
+    keep_edited "$config" "$etc/config.yaml"
+    rm -f -- "$config"
 
-    for rule in "$source"/allowlist.d/*.yaml; do
-        keep_removed "$rule" "$etc/allowlist.d/$(basename -- "$rule")"
+    for name in $(shipped allowlist.d); do
+        keep_removed "$source/allowlist.d/$name" "$etc/allowlist.d/$name"
     done
-    for task in "$source"/tasks/*.py; do
-        keep_removed "$task" "$tasks/$(basename -- "$task")"
+    for name in $(shipped tasks); do
+        keep_removed "$source/tasks/$name" "$tasks/$name"
     done
+    tell_of_others
 
     rm -f -- "$first_mark"
     if [ -e "$etc/token" ]; then
@@ -320,9 +337,9 @@ do_uninstall() {
     rm -f -- "$first_mark" "$units"/aitbc*.installing "$logrotate.installing" "$tasks"/*.installing \
         "$etc"/*.installing "$etc"/allowlist.d/*.installing
     # Shipped and never edited; every other task is the administrator's.
-    for task in "$source"/tasks/*.py; do
-        target=$tasks/$(basename -- "$task")
-        if cmp -s "$task" "$target"; then
+    for name in $(shipped tasks); do
+        target=$tasks/$name
+        if cmp -s "$source/tasks/$name" "$target"; then
             rm -f -- "$target"
         fi
         rm -f -- "$target.new"

@@ -22,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "packaging" / "deb"
+SHIPPED = ROOT / "packaging" / "shipped"
 NAME = "fsm-miner"
 MAINTAINER = "fsm-miner maintainers <maintainers@fsm-miner.invalid>"
 # Debian 12, Debian 13.
@@ -76,11 +77,13 @@ def build(wheel: Path, out: Path, revision: int, *, fast: bool) -> Path:
         _control(tree, version, architecture)
         _settle(tree, when)
         target = out / f"{NAME}_{version}_{architecture}.deb"
+        packed = Path(folder, target.name)
         pack = ["-Zgzip", "-z1"] if fast else ["-Zxz"]
         _run(
-            *("dpkg-deb", "--root-owner-group", *pack, "--build", tree, target),
+            *("dpkg-deb", "--root-owner-group", *pack, "--build", tree, packed),
             env={**os.environ, "SOURCE_DATE_EPOCH": str(when)},
         )
+        packed.rename(target)
     return target
 
 
@@ -149,13 +152,22 @@ def _files(tree: Path) -> None:
     _copy(systemd / "aitbc-miner.sysusers.conf", tree / "usr/lib/sysusers.d/aitbc-miner.conf")
     _copy(systemd / "aitbc-miner.logrotate", tree / "etc/logrotate.d/aitbc-miner")
     _write(tree / "etc/aitbc/miner/config.yaml", configuration((ROOT / "config/config.yaml").read_text()))
-    for rule in sorted((ROOT / "allowlist.d").glob("*.yaml")):
+    for rule in shipped("allowlist.d"):
         _copy(rule, tree / "etc/aitbc/miner/allowlist.d" / rule.name)
-    for task in sorted((ROOT / "tasks").glob("*.py")):
+    for task in shipped("tasks"):
         _copy(task, tree / LIB / "tasks" / task.name)
     command = tree / "usr/bin" / NAME
     _copy(TEMPLATES / "fsm-miner.sh", command)
     command.chmod(0o755)
+
+
+def shipped(folder: str) -> list[Path]:
+    """Return the folder's files that belong to the product; name the others, which somebody tries with `make run`."""
+    names = [name for name in SHIPPED.read_text().split() if name.startswith(f"{folder}/")]
+    for path in sorted((ROOT / folder).glob("*.*")):
+        if f"{folder}/{path.name}" not in names:
+            print(f"deb.py: {folder}/{path.name}: left out, it is not in packaging/shipped", file=sys.stderr)
+    return [ROOT / name for name in names]
 
 
 def configuration(text: str) -> str:
@@ -230,7 +242,9 @@ def _control(tree: Path, version: str, architecture: str) -> None:
     control = tree / "DEBIAN"
     _write(control / "control", text)
     _write(control / "md5sums", sums)
-    _copy(TEMPLATES / "conffiles", control / "conffiles")
+    # Debian Policy 10.7.3: all that a package has in /etc is the administrator's to edit.
+    conffiles = sorted(f"/{path.relative_to(tree)}" for path in files if path.is_relative_to(tree / "etc"))
+    _write(control / "conffiles", "".join(f"{path}\n" for path in conffiles))
     for script in SCRIPTS:
         _copy(TEMPLATES / script, control / script)
 

@@ -13,12 +13,16 @@ import pytest
 from tests.system.images import ROOT
 from tests.system.root_copy import play
 
-_PARTS = ("systemd", "config", "allowlist.d", "tasks", "docs")
+_PARTS = ("systemd", "config", "allowlist.d", "tasks", "docs", "packaging")
+# What somebody tried in the checkout, with `make run`.
+_TRIED = ("allowlist.d/tried.yaml", "tasks/tried.py")
 
 
 def checkout(folder):
     for name in _PARTS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in _TRIED:
+        (folder / name).write_text("# anything\n")
     (folder / "requirements.lock").write_text("# nothing\n")
     _stand_in(folder / "dist")
     return folder
@@ -57,8 +61,13 @@ def test_it_installs(told):
     assert "there is no bootstrap token yet" in told["first"]["said"]
     assert told["program"] == "stand-in\n"
     assert '  auth_token: "credential:miner-auth"\n' in told["config"]
-    assert told["tasks"] == sorted(path.name for path in (ROOT / "tasks").glob("*.py"))
     assert told["enabled"]
+
+
+def test_it_installs_what_is_shipped_and_nothing_else_that_lies_in_the_checkout(told):
+    assert told["shipped"] == (ROOT / "packaging" / "shipped").read_text().split()
+    for name in _TRIED:
+        assert f"/checkout/{name} is not installed" in told["first"]["said"]
 
 
 def test_running_it_again_changes_nothing_but_the_venv(told):

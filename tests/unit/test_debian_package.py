@@ -38,10 +38,64 @@ def test_a_configuration_that_lost_its_marks_is_refused(deb):
         deb.configuration("coordinator: {}\n")
 
 
-def test_everything_in_etc_is_a_conffile():
-    rules = {f"/etc/aitbc/miner/allowlist.d/{path.name}" for path in (ROOT / "allowlist.d").glob("*.yaml")}
-    named = set((TEMPLATES / "conffiles").read_text().split())
-    assert named == rules | {"/etc/aitbc/miner/config.yaml", "/etc/logrotate.d/aitbc-miner"}
+def test_what_git_tracks_is_what_is_shipped():
+    if not (ROOT / ".git").exists():
+        pytest.skip("no checkout")
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "allowlist.d", "tasks"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (ROOT / "packaging" / "shipped").read_text() == done.stdout
+
+
+def test_a_rule_and_a_task_that_somebody_tries_in_the_checkout_are_not_packed(
+    deb, tmp_path, monkeypatch, capsys
+):
+    own = tmp_path / "checkout"
+    for folder in ("allowlist.d", "tasks", "systemd", "config", "packaging"):
+        shutil.copytree(ROOT / folder, own / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("allowlist.d/any-shell.yaml", "tasks/tried.py"):
+        (own / name).write_text("")
+    monkeypatch.setattr(deb, "ROOT", own)
+    tree = tmp_path / "tree"
+    deb._files(tree)
+    said = capsys.readouterr().err
+    assert "allowlist.d/any-shell.yaml: left out" in said
+    assert "tasks/tried.py: left out" in said
+    assert not [path for path in tree.rglob("*") if path.name in ("any-shell.yaml", "tried.py")]
+
+    # All of /etc is a conffile: what an administrator edits there is kept.
+    deb._control(tree, "1-1", "amd64")
+    named = (tree / "DEBIAN" / "conffiles").read_text().split()
+    in_etc = [path for path in (tree / "etc").rglob("*") if path.is_file()]
+    assert named == sorted(f"/{path.relative_to(tree)}" for path in in_etc)
+    assert "/etc/aitbc/miner/allowlist.d/echo.yaml" in named
+
+
+@pytest.mark.parametrize("verdict", [0, 2])
+def test_a_package_that_lintian_refuses_is_not_where_one_would_install_it_from(tmp_path, verdict):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "build" / "deb").mkdir(parents=True)
+    (tmp_path / "build" / "deb" / "older.deb").touch()
+    for name, text in (
+        ("python", 'while [ "$1" != --out ]; do shift; done; mkdir -p "$2"; : >"$2/new.deb"'),
+        ("lintian", f"exit {verdict}"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["make", "--old-file=venv", "deb", f"BIN={tmp_path}"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) is (verdict == 0), done.stderr
+    there = sorted(path.name for path in tmp_path.glob("build/deb/*.deb"))
+    assert there == ([] if verdict else ["new.deb"])
 
 
 def test_libraries_that_differ_between_the_pythons_are_refused(deb, tmp_path):

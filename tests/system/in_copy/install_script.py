@@ -18,7 +18,8 @@ def main() -> None:
         ["/usr/local/bin/fsm-miner"], capture_output=True, text=True, check=False
     ).stdout
     told["config"] = CONFIG.read_text()
-    told["tasks"] = sorted(path.name for path in TASKS.glob("*.py"))
+    rules = [f"allowlist.d/{path.name}" for path in (ETC / "allowlist.d").iterdir()]
+    told["shipped"] = sorted([*rules, *(f"tasks/{path.name}" for path in TASKS.iterdir())])
     told["enabled"] = Path("/etc/systemd/system/multi-user.target.wants/aitbc-miner.service").is_symlink()
     # The first one was real; from here on it is the script alone.
     Path("/checkout/bin").mkdir()
