@@ -56,6 +56,12 @@ def interrupted(tmp_path_factory):
     return play("interrupted.py", checkout(folder / "checkout"), folder / "root", size="24m")
 
 
+@pytest.fixture(scope="module")
+def called(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("systemd")
+    return play("systemd_calls.py", checkout(folder / "checkout"), folder / "root")
+
+
 def test_it_installs(told):
     assert told["first"]["code"] == 0, told["first"]["said"]
     assert "there is no bootstrap token yet" in told["first"]["said"]
@@ -125,6 +131,56 @@ def test_killed_anywhere_or_on_a_full_disk_it_ends_well_the_next_time(interrupte
     assert full[0] != 0, interrupted["full"]
     assert 0 in full, interrupted["full"]
     assert interrupted["left"] == []
+
+
+# How many units are there, whether .venv leads to the new version, and what is asked of systemd.
+_RELOADED = [
+    [3, True, "daemon-reload"],
+    [3, True, "enable --quiet aitbc-miner.service"],
+]
+_ASKED = [*_RELOADED, [3, True, "is-active --quiet aitbc-miner.service"]]
+_STOPPED = [
+    [3, False, "stop aitbc-miner.service"],
+    [3, False, "stop aitbc-miner-jobs.service"],
+    [3, False, "stop aitbcminer.slice"],
+    [3, False, "disable --quiet aitbc-miner.service"],
+    [0, False, "daemon-reload"],
+]
+
+
+@pytest.mark.parametrize(
+    ("played", "code", "calls"),
+    [
+        ("first", 0, _ASKED),
+        ("no token", 1, _RELOADED),
+        ("start", 0, [*_ASKED, [3, True, "start aitbc-miner.service"]]),
+        # Nothing has changed but the version; the unit that holds the jobs is left alone, whatever happens.
+        ("upgrade", 0, [*_ASKED, [3, True, "restart aitbc-miner.service"]]),
+        ("broken", 1, [*_ASKED, [3, True, "restart aitbc-miner.service"]]),
+        ("broken start", 1, [*_ASKED, [3, True, "start aitbc-miner.service"]]),
+        ("refused", 1, []),
+        ("uninstall", 0, _STOPPED),
+        ("again", 0, [[0, False, "daemon-reload"]]),
+        ("purge", 0, _STOPPED),
+    ],
+)
+def test_it_asks_of_systemd_just_this(called, played, code, calls):
+    assert called[played]["code"] == code, called[played]["said"]
+    assert called[played]["calls"] == calls
+    assert called["enabled"] == []
+
+
+def test_it_says_what_became_of_the_daemon(called):
+    for played, said in (
+        ("first", "then: systemctl start aitbc-miner"),
+        ("no token", "not started: /etc/aitbc/miner/token is missing or empty"),
+        ("start", "started; look with"),
+        ("upgrade", "restarting the daemon; running jobs go on"),
+        ("broken", "the daemon does not start"),
+        ("broken start", "the daemon does not start"),
+        ("refused", "nothing was changed"),
+    ):
+        assert said in called[played]["said"], played
 
 
 def test_nothing_of_it_reached_this_machine(told):
