@@ -30,7 +30,6 @@ units=/etc/systemd/system
 tmpfiles=/etc/tmpfiles.d/aitbc-miner.conf
 sysusers=/etc/sysusers.d/aitbc-miner.conf
 logrotate=/etc/logrotate.d/aitbc-miner
-user=games
 packages='bubblewrap logrotate python3-venv util-linux'
 first_mark=$prefix/.first-installation
 lock=/run/fsm-miner-install.lock
@@ -228,22 +227,34 @@ keep_removed() {
     fi
 }
 
+# games, or who a drop-in says (docs/operations.md, "Another user").
+find_user() {
+    user=$(cat "$units"/aitbc-miner.service.d/*.conf 2>/dev/null | sed -n 's/^User=//p' | tail -n 1)
+    [ -n "$user" ] || user=games
+}
+
+# put_for_user FROM TO: the same as put, with the node's user in it.
+put_for_user() {
+    sed "s/games/$user/g" "$1" >"$made"
+    put "$made" "$2" -m 0644
+}
+
 install_configuration() {
+    made=$(mktemp)
+    trap 'rm -f -- "$made"' EXIT
+    find_user
     # The mark lasts until all of a first installation is there: one that was cut short is still the first.
     [ -d "$etc/allowlist.d" ] || : >"$first_mark"
     first=no
     [ ! -e "$first_mark" ] || first=yes
     install -D -m 0644 "$here/aitbc-miner.sysusers.conf" "$sysusers"
     systemd-sysusers "$sysusers"
-    install -m 0644 "$here/aitbc-miner.tmpfiles.conf" "$tmpfiles"
+    put_for_user "$here/aitbc-miner.tmpfiles.conf" "$tmpfiles"
     systemd-tmpfiles --create "$tmpfiles"
 
-    config=$(mktemp)
-    trap 'rm -f -- "$config"' EXIT
     # The unit passes the token as a credential, which the environment of the daemon need not know.
-    sed 's|^\( *auth_token:\) *"env:MINER_AUTH"|\1 "credential:miner-auth"|' "$source/config/config.yaml" >"$config"
-    keep_edited "$config" "$etc/config.yaml"
-    rm -f -- "$config"
+    sed 's|^\( *auth_token:\) *"env:MINER_AUTH"|\1 "credential:miner-auth"|' "$source/config/config.yaml" >"$made"
+    keep_edited "$made" "$etc/config.yaml"
 
     for name in $(shipped allowlist.d); do
         keep_removed "$source/allowlist.d/$name" "$etc/allowlist.d/$name"
@@ -264,7 +275,7 @@ install_units() {
     for unit in aitbcminer.slice aitbc-miner-jobs.service aitbc-miner.service; do
         put "$here/$unit" "$units/$unit" -m 0644
     done
-    put "$here/aitbc-miner.logrotate" "$logrotate" -m 0644
+    put_for_user "$here/aitbc-miner.logrotate" "$logrotate"
     install -d -m 0755 "$docs"
     install -m 0644 "$source"/docs/*.md "$docs/"
     if systemd_runs; then
@@ -334,7 +345,7 @@ do_uninstall() {
     fi
     rm -rf -- "$venv" "$venv.turning" "$venvs" "$docs"
     # Of an installation that was cut short.
-    rm -f -- "$first_mark" "$units"/aitbc*.installing "$logrotate.installing" "$tasks"/*.installing \
+    rm -f -- "$first_mark" "$units"/aitbc*.installing "$logrotate.installing" "$tmpfiles.installing" "$tasks"/*.installing \
         "$etc"/*.installing "$etc"/allowlist.d/*.installing
     # Shipped and never edited; every other task is the administrator's.
     for name in $(shipped tasks); do

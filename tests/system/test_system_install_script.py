@@ -183,6 +183,21 @@ def test_it_says_what_became_of_the_daemon(called):
         assert said in called[played]["said"], played
 
 
+def test_an_upgrade_keeps_the_user_that_the_manual_has_one_give_the_node_to(called):
+    assert called["another user"]["code"] == 0, called["another user"]["said"]
+    assert called["its upgrade"]["code"] == 0, called["its upgrade"]["said"]
+    assert called["of the user before"]["said"] == ""
+    assert called["its files"] == {
+        "/etc/aitbc/miner": "root:miner",
+        "/etc/aitbc/miner/allowlist.d": "root:miner",
+        "/etc/aitbc/miner/config.yaml.new": "root:miner",
+        "/etc/aitbc/miner/token": "root:root",
+        "/var/lib/aitbc/miner": "miner:miner",
+        "/var/lib/aitbc/miner/journal.db": "miner:miner",
+        "/var/log/aitbc/miner": "miner:miner",
+    }
+
+
 def test_nothing_of_it_reached_this_machine(told):
     assert told["first"]["code"] == 0
     assert not Path("/checkout").exists()

@@ -79,6 +79,35 @@ def test_both_units_have_the_same_user():
     assert one(directives(DAEMON), "Service.User") == one(directives(JOBS_UNIT), "Service.User") == "games"
 
 
+def test_whatever_names_the_user_is_in_the_recipe_for_another_one():
+    """That the recipe works is tried in tests/system (`another_user`, and the install script's)."""
+    # Makes games where it is missing, which harms nobody.
+    exempt = {"aitbc-miner.sysusers.conf"}
+    recipe = (ROOT / "docs" / "operations.md").read_text().split("## Another user")[1].split("```")[1]
+    units = re.search(r"for unit in (.*); do", recipe)[1].split()
+    drop_in = re.search(r"printf '(.*)' >", recipe)[1].split(r"\n")
+    naming = {}
+    for path in sorted([*SYSTEMD.iterdir(), *(ROOT / "packaging" / "deb").iterdir()]):
+        lines = path.read_text().splitlines()
+        if found := [line.strip() for line in lines if re.match(r"[^#]*\bgames\b", line)]:
+            naming[path.name] = found
+    for name in naming.keys() - exempt:
+        if name.endswith(".service"):
+            assert name.removesuffix(".service") in units
+            assert {line.replace("games", "miner") for line in naming[name]} <= set(drop_in)
+        elif name == "install.sh":
+            assert naming[name] == ['[ -n "$user" ] || user=games', 'sed "s/games/$user/g" "$1" >"$made"']
+        else:
+            # The administrator's own copy, by the same name.
+            kind = name.rpartition("aitbc-miner.")[2].removesuffix(".conf")
+            place = {
+                "tmpfiles": "/etc/tmpfiles.d/aitbc-miner.conf",
+                "logrotate": "/etc/logrotate.d/aitbc-miner",
+            }
+            assert place[kind] in recipe
+    assert len(naming) == 6
+
+
 def test_stopping_the_daemon_kills_nothing_else():
     unit = directives(DAEMON)
     assert one(unit, "Service.KillMode") == "process"
@@ -113,9 +142,7 @@ def test_the_jobs_unit_holds_delegated_cgroups():
     )
     assert leaf < controllers < ready < sleep
     assert f"/sys/fs/cgroup/{SLICE}/%n" in start
-    assert one(unit, "Service.ExecStartPre") == (
-        f"+/usr/bin/chown {one(unit, 'Service.User')} /sys/fs/cgroup/{SLICE}/cgroup.procs"
-    )
+    assert one(unit, "Service.ExecStartPre") == (f"+/usr/bin/chown $USER /sys/fs/cgroup/{SLICE}/cgroup.procs")
 
 
 def test_the_daemon_is_started_from_its_venv_with_a_safe_path():

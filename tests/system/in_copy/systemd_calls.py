@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
-from place import ETC, PREFIX, script, stand_in_venv
+from place import ETC, PREFIX, STATE, TASKS, call, script, stand_in_venv
 
 BIN, CALLS, ACTIVE, BROKEN = (Path("/checkout", name) for name in ("bin", "calls", "active", "broken"))
 UNITS = Path("/etc/systemd/system")
@@ -49,6 +50,13 @@ def main() -> None:
     told["refused"] = recorded()
     Path("/verdict").unlink()
 
+    told["another user"] = another_user()
+    told["its upgrade"] = recorded()
+    told["its files"] = files()
+    told["of the user before"] = call(
+        "grep", "-rlw", "games", "/etc/tmpfiles.d", "/etc/logrotate.d/aitbc-miner"
+    )
+
     told["uninstall"] = recorded("--uninstall")
     told["again"] = recorded("--uninstall")
     script()
@@ -65,6 +73,26 @@ def recorded(*options: str) -> dict[str, object]:
     done = script(*options)
     calls = [line.split(" ", 2) for line in CALLS.read_text().splitlines()]
     return done | {"calls": [[int(units), venv not in ("", before), what] for units, venv, what in calls]}
+
+
+def another_user() -> dict[str, object]:
+    """Do what operations.md has an operator do."""
+    document = Path("/usr/local/share/doc/fsm-miner/operations.md").read_text()
+    recipe = document.split("## Another user")[1].split("```sh\n")[1].split("```")[0]
+    (STATE / "journal.db").touch()
+    shutil.chown(STATE / "journal.db", "games", "games")
+    return call("/bin/sh", "-ec", recipe)
+
+
+def files() -> dict[str, str]:
+    """Return who owns what, after a boot and an edit."""
+    subprocess.run(["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/aitbc-miner.conf"], check=True)
+    (TASKS / "example.py").write_text("edited")
+    (ETC / "config.yaml").write_text("edited")
+    script()
+    named = (ETC, ETC / "allowlist.d", ETC / "config.yaml.new", ETC / "token", STATE, STATE / "journal.db")
+    named = (*named, Path("/var/log/aitbc/miner"))
+    return {str(path): f"{path.owner()}:{path.group()}" for path in named}
 
 
 main()

@@ -160,6 +160,9 @@ def rebooted(world: World) -> dict[str, Any]:
     folder = world.running(job_id)
     retries = _retries(job_id)
     assert retries == ["E_LOST"], retries
+    # By the user that it was given to, who may still move a process from one cgroup to another.
+    assert Path(f"/proc/{main_pid()}").owner() == "miner"
+    assert processes_of(cgroup_of(job_id))
     (folder / "work" / "go").touch()
     view = world.wait(job_id)
     assert (view["state"], len(view["attempts"])) == ("done", 1), view

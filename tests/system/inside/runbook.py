@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from world import DAEMON, ETC, TOKEN, World, health, main_pid, run, shown, until
+from world import DAEMON, ETC, JOBS_UNIT, TOKEN, World, cgroup_of, health, main_pid, run, shown, until
 
 _LOG = Path("/var/log/aitbc/miner/miner.jsonl")
 _KEYS = {"running", "queued", "cpu_load", "vram_free", "version", "last_heartbeat_at", "draining"}
@@ -81,20 +81,48 @@ def runbook(world: World) -> dict[str, Any]:
     until(lambda: _LOG.stat().st_size > 0, "the new log is written")
 
     # As its user, seen from a shell: no problem on a node that was installed as it should be.
-    looked = _as_games("fsm-miner", "check")
+    looked = _as("games", "fsm-miner", "check")
     assert looked.returncode == 0, looked.stdout
     assert TOKEN not in looked.stdout
     # Its user may not read the token's file, and nobody else the configuration.
-    assert _as_games("cat", str(ETC / "token")).returncode != 0
+    assert _as("games", "cat", str(ETC / "token")).returncode != 0
     run("fsm-miner", "backup", "/root/journal-backup.db")
     Path("/root/journal-backup.db").unlink()
     assert main_pid() == pid
     return {"check": looked.stdout.splitlines()[-1]}
 
 
-def _as_games(*command: str) -> subprocess.CompletedProcess[str]:
+def another_user(world: World) -> dict[str, Any]:
+    """Give the node to a user of its own, word for word as the manual has it."""
+    manual = Path("/usr/share/doc/fsm-miner/operations.md").read_text()
+    recipe = manual.split("## Another user")[1].split("```sh\n")[1].split("```")[0]
+    before = main_pid()
+    run("sh", "-ec", recipe)
+    pid = world.registered(other_than=before)
+    for process in (pid, int(shown(JOBS_UNIT, "MainPID"))):
+        assert Path(f"/proc/{process}").owner() == "miner"
+    # What every boot and every upgrade does.
+    run("systemd-tmpfiles", "--create", "aitbc-miner.conf")
+    for named in ("-user", "-group"):
+        assert run("find", str(ETC), "/var/lib/aitbc", "/var/log/aitbc", named, "games") == ""
+    looked = _as("miner", "fsm-miner", "check")
+    assert looked.returncode == 0, looked.stdout
+
+    run("logrotate", "--force", "/etc/logrotate.d/aitbc-miner")
+    run("systemctl", "reload", DAEMON)
+    job_id = world.submit("touch started; while ! test -e go; do sleep 0.2; done; id -u > output.txt")
+    folder = world.running(job_id)
+    assert cgroup_of(job_id)
+    (folder / "work" / "go").touch()
+    assert world.wait(job_id)["state"] == "done"
+    assert job_id in _LOG.read_text()
+    assert f"{_LOG.owner()}:{_LOG.group()} {_LOG.stat().st_mode & 0o777:o}" == "miner:miner 640"
+    return {"check": looked.stdout.splitlines()[-1]}
+
+
+def _as(user: str, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["setpriv", "--reuid=games", "--regid=games", "--init-groups", *command],
+        ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -6,7 +6,7 @@ from egress import host_and_secret
 from events import daemon_reload, kill_9, reboot, rebooted, restart, stop_jobs_unit, upgrade, watchdog
 from limits import limits_in_force, memory_over, processes_over, python_task
 from packages import configure, install, purge, remove, security_figures
-from runbook import runbook, unit_in_force, without_a_token
+from runbook import another_user, runbook, unit_in_force, without_a_token
 from world import World, vital
 
 
@@ -41,6 +41,7 @@ ALL = (
     watchdog,
     upgrade,
     stop_jobs_unit,
+    another_user,
     reboot,
     rebooted,
     remove,
