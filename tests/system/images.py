@@ -19,9 +19,7 @@ ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).parent / "inside"
 
 # What a minimal server has, and what the package depends on: there is no network inside.
-_PACKAGES = (
-    "systemd systemd-sysv dbus passwd python3 bubblewrap logrotate ca-certificates tzdata"
-)
+_PACKAGES = "systemd systemd-sysv dbus passwd python3 bubblewrap logrotate ca-certificates tzdata"
 _DISK_MIB = 1400
 # The driver is started by the real systemd, like everything else; its files come from the host by hostfs.
 _DRIVER_UNIT = """\

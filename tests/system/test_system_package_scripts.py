@@ -109,8 +109,11 @@ def test_killed_in_the_middle_it_ends_well_the_next_time(told):
 
 def test_what_a_removal_keeps_a_new_installation_finds(told):
     assert told["remove"]["code"] == 0, told["remove"]["said"]
-    assert {path for path in told["kept"] if not path.startswith(("/etc/aitbc", "/var/lib/aitbc"))} <= {
-        "/etc/logrotate.d/aitbc-miner"
+    enabled = "/var/lib/systemd/deb-systemd-helper-enabled"
+    assert {path for path in told["kept"] if not path.startswith(("/etc/aitbc", "/var/lib/aitbc"))} == {
+        "/etc/logrotate.d/aitbc-miner",
+        f"{enabled}/aitbc-miner.service.dsh-also",
+        f"{enabled}/multi-user.target.wants/aitbc-miner.service",
     }
     assert told["reinstall"]["code"] == 0, told["reinstall"]["said"]
     assert told["reinstall_state"] == ["journal", "of jobs", "token", "edited", False]

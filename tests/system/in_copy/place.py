@@ -5,7 +5,10 @@ import subprocess
 from pathlib import Path
 
 SCRIPT = "/checkout/systemd/install.sh"
-WHERE = ("/etc", "/usr/local", "/var/lib/aitbc", "/var/log/aitbc", "/usr/lib/systemd", "/usr/lib/aitbc")
+WHERE = (
+    *("/etc", "/usr/local", "/var/lib/aitbc", "/var/log/aitbc", "/usr/lib/systemd", "/usr/lib/aitbc"),
+    *("/run", "/var/lib/systemd"),
+)
 ETC = Path("/etc/aitbc/miner")
 STATE = Path("/var/lib/aitbc/miner")
 PREFIX = Path("/usr/local/lib/aitbc/miner")

@@ -25,16 +25,37 @@ from world import (
 _WHERE = ("/etc", "/usr", "/opt", "/srv", "/var/lib", "/var/log", "/var/spool", "/home", "/root")
 # What the system itself writes while it works, and dpkg's own books.
 _OTHERS = re.compile(
-    r"^/var/lib/(dpkg|systemd|private|coordinator|logrotate|dbus)(/|$)|^/var/log/(journal|private|dpkg\.log|"
+    r"^/var/lib/(dpkg|systemd/(?!deb-systemd)|private|coordinator|logrotate|dbus)(/|$)|^/var/log/(journal|private|dpkg\.log|"
     r"[bw]tmp|lastlog|alternatives)|^/etc/(\.pwd\.lock|resolv|machine-id|[a-z]*-$|mtab|ld\.so\.cache)|__pycache__"
 )
 
 
 _DROP_IN = Path(f"/etc/systemd/system/{DAEMON}.d/test.conf")
+# A removal keeps, beside configuration, journal, jobs and logs, logrotate's file and whether the daemon is enabled.
+_KEPT = {
+    "/etc/logrotate.d/aitbc-miner",
+    f"/etc/systemd/system/multi-user.target.wants/{DAEMON}",
+    f"/var/lib/systemd/deb-systemd-helper-enabled/{DAEMON}.dsh-also",
+    f"/var/lib/systemd/deb-systemd-helper-enabled/multi-user.target.wants/{DAEMON}",
+}
+# The administrator's own: a task, drop-ins, and what makes the node another user's.
+_OWN = {
+    "/usr/local/lib/aitbc/miner/tasks/late.py",
+    str(_DROP_IN),
+    *(f"/etc/systemd/system/{unit}.d/user.conf" for unit in (DAEMON, JOBS_UNIT)),
+    "/etc/tmpfiles.d/aitbc-miner.conf",
+}
 
 
 def _there() -> set[str]:
-    return {path for path in listing(*_WHERE) if not _OTHERS.search(path)}
+    ours = {path for path in listing("/run") if re.search(r"aitbc|fsm-miner", path)}
+    return {path for path in listing(*_WHERE) if not _OTHERS.search(path)} | ours
+
+
+def _files_left(world: World) -> set[str]:
+    """Return what is there that was not before, without folders that only lead to it."""
+    left = _there() - set(world.kept["before"])
+    return left - {str(folder) for path in left for folder in Path(path).parents}
 
 
 @vital
@@ -113,23 +134,19 @@ def remove(world: World) -> dict[str, Any]:
     assert shown(JOBS_UNIT, "LoadState") == "not-found"
     uid = pwd.getpwnam("miner").pw_uid
     assert [path.name for path in Path("/proc").glob("[0-9]*") if path.stat().st_uid == uid] == []
-    left = sorted(_there() - set(world.kept["before"]))
-    own = Path("/usr/local/lib/aitbc/miner/tasks/late.py")
-    kept = {str(path) for path in (own, *own.parents[:3])}
-    left = [path for path in left if not path.startswith(("/etc/", "/var/lib/aitbc", "/var/log/aitbc"))]
-    assert set(left) == kept, left
-    own.unlink()
-    _DROP_IN.unlink()
+    rules = {f"{ETC}/allowlist.d/{name}.yaml" for name in ("echo", "ffmpeg", "whisper", "sh")}
+    node = {str(ETC / "config.yaml"), str(ETC / "token"), *rules}
+    data = ("/var/lib/aitbc/miner/", "/var/log/aitbc/miner/")
+    left = {path for path in _files_left(world) if not path.startswith(data)}
+    assert left == _KEPT | _OWN | node, left ^ (_KEPT | _OWN | node)
     assert (ETC / "config.yaml").read_text() == CONFIG
     assert Path("/var/lib/aitbc/miner/journal.db").exists()
     return {}
 
 
 def purge(world: World) -> dict[str, Any]:
-    """Purge it: nothing is left but what makes another user of the node's, which is the administrator's."""
+    """Purge it: nothing is left but the administrator's own, and the users."""
     run("dpkg", "--purge", "fsm-miner")
-    drop_ins = [Path(f"/etc/systemd/system/{unit}.d/user.conf") for unit in (DAEMON, JOBS_UNIT)]
-    own = [Path("/etc/tmpfiles.d/aitbc-miner.conf"), *drop_ins, *(path.parent for path in drop_ins)]
-    left = sorted(_there() - set(world.kept["before"]))
-    assert left == sorted(map(str, own)), left
+    left = _files_left(world)
+    assert left == _OWN, left ^ _OWN
     return {}
