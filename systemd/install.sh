@@ -46,6 +46,14 @@ usage() {
     sed -n '2,11s/^# \{0,1\}//p' "$0"
 }
 
+wrong_usage() {
+    {
+        printf 'install.sh: %s\n' "$*"
+        usage
+    } >&2
+    exit 2
+}
+
 systemd_runs() { [ -d /run/systemd/system ]; }
 
 check_machine() {
@@ -159,12 +167,12 @@ takes_over() {
     # 1: there is no journal yet, or it is damaged, which is no reason to stay: any version salvages it.
     0 | 1) return 0 ;;
     124 | 137)
-        say 'whether the new version would start here was not known after 10 minutes (check --journal; see docs/upgrades.md)'
+        say "whether the new version would start here was not known after 10 minutes (check --journal; see $source/docs/upgrades.md)"
         return 1
         ;;
     *)
         printf '%s\n' "$said" >&2
-        say "the new version would not start here (exit code $code of check --journal; see docs/upgrades.md)"
+        say "the new version would not start here (exit code $code of check --journal; see $source/docs/upgrades.md)"
         return 1
         ;;
     esac
@@ -276,8 +284,9 @@ install_units() {
         put "$here/$unit" "$units/$unit" -m 0644
     done
     put_for_user "$here/aitbc-miner.logrotate" "$logrotate"
-    install -d -m 0755 "$docs"
+    install -d -m 0755 "$docs/adr"
     install -m 0644 "$source"/docs/*.md "$docs/"
+    install -m 0644 "$source"/docs/adr/*.md "$docs/adr/"
     if systemd_runs; then
         systemctl daemon-reload
     fi
@@ -376,7 +385,7 @@ wheel=''
 while [ $# -gt 0 ]; do
     case $1 in
     --wheel)
-        [ $# -ge 2 ] || die '--wheel needs a file'
+        [ $# -ge 2 ] || wrong_usage '--wheel needs a file'
         wheel=$2
         shift
         ;;
@@ -387,7 +396,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    *) die "unknown option $1; see --help" ;;
+    *) wrong_usage "there is no option $1" ;;
     esac
     shift
 done

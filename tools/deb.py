@@ -191,8 +191,8 @@ def configuration(text: str) -> str:
 
 def _documents(tree: Path, site: Path, version: str, when: int) -> None:
     docs = tree / "usr/share/doc" / NAME
-    for page in sorted((ROOT / "docs").glob("*.md")):
-        _copy(page, docs / page.name)
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        _copy(page, docs / page.relative_to(ROOT / "docs"))
     _write(
         docs / "copyright", (TEMPLATES / "copyright.in").read_text().replace("@LIBRARIES@", _licences(site))
     )

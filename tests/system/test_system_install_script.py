@@ -70,6 +70,8 @@ def test_it_installs(told):
     assert told["program"] == "stand-in\n"
     assert '  auth_token: "credential:miner-auth"\n' in told["config"]
     assert told["enabled"]
+    docs = ROOT / "docs"
+    assert told["documents"] == sorted(str(path.relative_to(docs)) for path in docs.rglob("*.md"))
 
 
 def test_it_installs_what_is_shipped_and_nothing_else_that_lies_in_the_checkout(told):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -72,6 +73,25 @@ def test_a_rule_and_a_task_that_somebody_tries_in_the_checkout_are_not_packed(
     in_etc = [path for path in (tree / "etc").rglob("*") if path.is_file()]
     assert named == sorted(f"/{path.relative_to(tree)}" for path in in_etc)
     assert "/etc/aitbc/miner/allowlist.d/echo.yaml" in named
+
+
+def test_no_link_in_the_packages_documents_is_broken(deb, tmp_path):
+    deb._documents(tmp_path, tmp_path, "1-1", 0)
+    docs = tmp_path / "usr/share/doc/fsm-miner"
+    broken = [
+        f"{page.name}: {link}"
+        for page in docs.rglob("*.md")
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if not link.startswith(("http:", "https:")) and not (page.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_what_is_in_etc_says_where_the_documents_are_on_a_node():
+    named = re.findall(r"\S*\bdocs?\b\S*", (ROOT / "config" / "config.yaml").read_text())
+    assert named == ["/usr/share/doc/fsm-miner", "/usr/local/share/doc/fsm-miner", "docs."]
+    for rule in (ROOT / "allowlist.d").glob("*.yaml"):
+        assert "docs/" not in rule.read_text()
 
 
 @pytest.mark.parametrize("verdict", [0, 2])

@@ -9,6 +9,7 @@ from place import ETC, PREFIX, TASKS, script, stand_in_venv, there
 
 CONFIG, RULE = ETC / "config.yaml", ETC / "allowlist.d" / "echo.yaml"
 VENV = PREFIX / ".venv"
+DOCS = Path("/usr/local/share/doc/fsm-miner")
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
     told["config"] = CONFIG.read_text()
     rules = [f"allowlist.d/{path.name}" for path in (ETC / "allowlist.d").iterdir()]
     told["shipped"] = sorted([*rules, *(f"tasks/{path.name}" for path in TASKS.iterdir())])
+    told["documents"] = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
     told["enabled"] = Path("/etc/systemd/system/multi-user.target.wants/aitbc-miner.service").is_symlink()
     # The first one was real; from here on it is the script alone.
     Path("/checkout/bin").mkdir()
