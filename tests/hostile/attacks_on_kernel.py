@@ -63,6 +63,30 @@ KERNEL = (
         "perf", "the performance counters", "refused", "say(call(298, 0, 0, -1, -1, 0))", lines=("EPERM",)
     ),
     attack(
+        "leases",
+        "a lease on a program of the system, so that whoever starts it waits",
+        "refused, even under a daemon of root, whose jobs own it",
+        "import fcntl\nprogram = os.open('/usr/bin/env', os.O_RDONLY)\n"
+        "say(attempt(fcntl.fcntl, program, fcntl.F_SETLEASE, fcntl.F_WRLCK), attempt(fcntl.fcntl, 2, 1024, 1))",
+        lines=("EINVAL EINVAL",),
+    ),
+    attack(
+        "modules",
+        "modules of the kernel, which it loads for who asks for a protocol, a type of socket, a bridge",
+        "refused before the kernel looks for them",
+        "import fcntl\nsay({attempt(socket.socket, 16, 3, number) for number in (4, 6, 12, 16, 21)},\n"
+        "    {attempt(socket.socket, 2, kind, 0) for kind in (0, 4, 5, 6, 10)},\n"
+        "    {attempt(fcntl.ioctl, socket.socket(), ask, bytes(64)) for ask in (0x8940, 0x8982, 0x89a0)})",
+        lines=("{'EPROTONOSUPPORT'} {'ESOCKTNOSUPPORT'} {'EPERM'}",),
+    ),
+    attack(
+        "set aside",
+        "memory that is never swapped and in no count, and huge pages that were set aside for others",
+        "there is none",
+        "say(call(447, 0), call(319, ctypes.create_string_buffer(b'x'), 4), call(9, 0, 2 << 20, 3, 0x40022, -1, 0))",
+        lines=("ENOSYS ENOMEM ENOMEM",),
+    ),
+    attack(
         "io_uring",
         "an io_uring, past the filters on system calls",
         "refused",

@@ -50,6 +50,24 @@ RESOURCES = (
         code="E_OOM",
     ),
     attack(
+        "memory in no process",
+        "shared memory that no process has any more, having let go of it",
+        "counted as much as is mapped",
+        "import mmap\nheld = []\nfor n in range(96):\n"
+        "    one = mmap.mmap(-1, 16 << 20); one.write(b'x' * (16 << 20)); one.madvise(mmap.MADV_DONTNEED)\n"
+        "    held.append(one); time.sleep(0.03)",
+        code="E_OOM",
+    ),
+    attack(
+        "first thread ended",
+        "memory of a process that shows nothing, as its first thread has ended",
+        "looked at by another of its threads",
+        "import threading\nheld = []\ndef rest():\n    time.sleep(0.1)\n"
+        "    for n in range(96): held.append(bytearray(b'x' * (16 << 20))); time.sleep(0.03)\n"
+        "    os._exit(0)\nthreading.Thread(target=rest).start(); libc.syscall(60, 0)",
+        code="E_OOM",
+    ),
+    attack(
         "memory as files",
         "memory by the back door: files in /dev/shm and /tmp",
         "both end at half of its memory limit",
@@ -67,6 +85,14 @@ RESOURCES = (
         "stopped at its limit on output",
         "n = 0\nwhile True:\n    n += 1\n    open(f'/job/output/{n}', 'wb').write(bytes(1 << 20)); time.sleep(0.005)",
         code="E_OUTPUT",
+    ),
+    attack(
+        "the disk at one stroke",
+        "all the room of the disk, by fallocate, without writing a byte",
+        "there is no such call; the C library writes instead, and is stopped like everybody",
+        "own = os.open('/job/output/out.bin', os.O_CREAT | os.O_RDWR)\n"
+        "say([call(285, own, mode, 0, 1 << 40) for mode in (0, 1)], call(285, 2, 1, 0, 1 << 40))",
+        lines=("['ENOTSUP', 'ENOTSUP'] ENOTSUP",),
     ),
     attack(
         "one huge file",
@@ -158,7 +184,7 @@ RESOURCES = (
     attack(
         "watches",
         "all inotify instances of the daemon's user, so that the daemon can watch no file any more",
-        "the kernel counts them for the sandbox's user; the daemon still reloads its rules",
+        "it may, and other jobs then get none; the daemon, which needs none, still reloads its rules",
         "n = 0\nwhile n < 5000 and libc.inotify_init1(0) >= 0: n += 1\nsay('ended', n < 5000); time.sleep(0.5)",
         lines=("ended True",),
     ),

@@ -222,13 +222,13 @@ def test_an_address_that_is_taken(node):
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         (one,) = bad(check(node, health__listen=address))
     assert (one.key, one.message.partition(": ")[0]) == ("health.listen", address)
-    assert one.message.endswith("; the daemon would run without its page")
+    assert one.message.endswith("; the daemon would run without a status page")
 
 
 def test_a_daemon_that_runs_without_its_page_is_told(node):
     daemon = Instance(node, version="1", started_at="now")
     try:
-        assert "runs (process" in the(check(node), Level.PROBLEM, "without its page").message
+        assert "runs (process" in the(check(node), Level.PROBLEM, "it has no status page").message
         daemon.publish("http://127.0.0.1:1/healthz")
         assert bad(check(node)) == []
     finally:
