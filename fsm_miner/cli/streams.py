@@ -3,9 +3,11 @@
 import io
 import os
 import sys
-from typing import Any, TextIO
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TextIO
 
-__all__ = ["OutputLost", "open_streams"]
+__all__ = ["OutputLost", "open_streams", "writing"]
 
 
 class OutputLost(Exception):
@@ -16,25 +18,37 @@ class OutputLost(Exception):
         self.reader_left = isinstance(error, BrokenPipeError)
 
 
-class _Output(io.FileIO):
-    """The file behind standard output. Once it has failed, what is still buffered is dropped."""
+@contextmanager
+def writing() -> Generator[None]:
+    """Write to standard output. Once that has failed, what is still buffered is dropped.
 
-    _lost = False
+    Raises:
+        OutputLost: it can't be.
 
-    def write(self, data: Any, /) -> int | None:
-        """Write.
+    """
+    try:
+        yield
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise OutputLost(error) from None
 
-        Raises:
-            OutputLost: for the first time it can't be.
 
-        """
-        if self._lost:
-            return len(data)
-        try:
-            return super().write(data)
-        except OSError as error:
-            self._lost = True
-            raise OutputLost(error) from None
+class _Output(io.TextIOWrapper):
+    """Standard output whose failure is told from any other.
+
+    The layer below stays Python's own: with one of ours, a Ctrl-C between the system's write and our return would have
+    the same bytes written twice.
+    """
+
+    def write(self, text: str, /) -> int:
+        """Write as `writing` has it."""
+        with writing():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Flush as `writing` has it."""
+        with writing():
+            super().flush()
 
 
 def open_streams() -> None:
@@ -53,8 +67,8 @@ def open_streams() -> None:
     complaints: TextIO = sys.stderr
     if isinstance(complaints, io.TextIOWrapper):
         complaints.reconfigure(errors="backslashreplace")
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Output(1, "w", closefd=False)),
+    sys.stdout = _Output(
+        io.BufferedWriter(io.FileIO(1, "w", closefd=False)),
         encoding="utf-8" if sys.stdout is None else sys.stdout.encoding,
         errors="backslashreplace",
         line_buffering=os.isatty(1),

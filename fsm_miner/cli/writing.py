@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from fsm_miner.cli.outcome import ExitCode, Refused
+from fsm_miner.cli.streams import writing
 from journal.schema import fsync_folder
 
 __all__ = ["STDOUT", "ForceOption", "check_free", "staged", "write_file"]
@@ -70,11 +71,13 @@ def write_file(path: Path, data: bytes, *, force: bool = False) -> None:
 
     Raises:
         Refused: as `check_free` has it, or the file can't be written.
+        OutputLost: standard output can't be written.
 
     """
     if path == STDOUT:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with writing():
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
         return
     with staged(path, force=force) as file:
         file.write_bytes(data)
