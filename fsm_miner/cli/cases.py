@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fsm_miner.cli.archive import find_in_archive
-from fsm_miner.cli.options import settings
+from fsm_miner.cli.options import settings, whole_number
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.reading import JournalFile
 from fsm_miner.config import Config
@@ -42,7 +42,11 @@ JobArgument = Annotated[
 AttemptOption = Annotated[
     int | None,
     typer.Option(
-        "--attempt", metavar="N", min=1, help="Which attempt. [default: the newest]", show_default=False
+        "--attempt",
+        metavar="N",
+        parser=whole_number,
+        help="Which attempt, from 1 on. [default: the newest]",
+        show_default=False,
     ),
 ]
 BundleOption = Annotated[

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from fsm_miner.cli.health_page import ASKED_S, NoAnswer, jobs_of
-from fsm_miner.cli.options import ConfigOption, settings
+from fsm_miner.cli.options import ConfigOption, seconds, settings
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.output import Screen, clean, progress_console
 from fsm_miner.cli.running import NO_PAGE, catches, page_of, the_running, user_of
@@ -51,7 +51,7 @@ def command(
         typer.Option(
             "--timeout",
             metavar="S",
-            min=0,
+            parser=seconds,
             help="Wait so many seconds at most. [default: no limit]",
             show_default=False,
         ),

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from fsm_miner.cli.job_rows import HEADERS, JobRow, cells, job_row
-from fsm_miner.cli.options import ConfigOption, JournalOption, JsonOption, journal_path
+from fsm_miner.cli.options import ConfigOption, JournalOption, JsonOption, journal_path, whole_number
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.output import Screen
 from fsm_miner.cli.reading import JournalFile, Listed
 from fsm_miner.forensics.story import read_story
+from fsm_miner.words import clean
 from states.table import State
 
 HELP = """List the jobs that the journal knows, the newest first.
@@ -31,17 +32,27 @@ EXIT_CODES = """\
   3  the journal can't be read by this user or this release"""
 
 
+def _state(given: object) -> State:
+    text = str(given)
+    if text.upper() not in State.__members__:
+        raise typer.BadParameter(f"{clean(text, 80)} is none of {', '.join(State)}.")
+    return State[text.upper()]
+
+
 def command(
     state: Annotated[
         list[State] | None,
         typer.Option(
             "--state",
-            help="Only jobs in this state; may be repeated.",
-            case_sensitive=False,
+            metavar="STATE",
+            parser=_state,
+            help=f"Only jobs in this state; may be repeated: {', '.join(State)}.",
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", parser=whole_number, help="At most so many.")
+    ] = 50,
     every: Annotated[bool, typer.Option("--all", help="All of them, whatever --limit says.")] = False,
     config: ConfigOption = None,
     journal: JournalOption = None,

@@ -7,6 +7,7 @@ import typer
 
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.config import Config, ConfigError, load_config
+from fsm_miner.words import clean
 
 __all__ = [
     "CONFIG_DEFAULT",
@@ -15,10 +16,15 @@ __all__ = [
     "JsonOption",
     "config_path",
     "journal_path",
+    "seconds",
     "settings",
+    "whole_number",
 ]
 
 CONFIG_DEFAULT = Path("/etc/aitbc/miner/config.yaml")
+
+_DIGITS_MAX = 18
+_SHOWN_MAX = 80
 
 ConfigOption = Annotated[
     Path | None,
@@ -42,6 +48,36 @@ JournalOption = Annotated[
         readable=False,  # whoever opens it says more than that it can't be read
     ),
 ]
+
+
+def whole_number(given: object) -> int:
+    """Read an option that counts something, from 1 on.
+
+    Raises:
+        BadParameter: it is none.
+
+    """
+    text = str(given)
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX and int(text) >= 1):
+        raise typer.BadParameter(f"{clean(text, _SHOWN_MAX)} is not a whole number from 1 on.")
+    return int(text)
+
+
+def seconds(given: object) -> float:
+    """Read an option that says how long.
+
+    Raises:
+        BadParameter: it is no number, or less than 0.
+
+    """
+    text = str(given)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not number >= 0:
+        raise typer.BadParameter(f"{clean(text, _SHOWN_MAX)} is not a number of seconds.")
+    return number
 
 
 def config_path(given: Path | None) -> Path:

@@ -168,7 +168,7 @@ def _may_read(path: Path) -> None:
         denied = not os.access(path, os.R_OK)
     except FileNotFoundError:
         raise Refused(
-            ExitCode.NO, f"{path}: there is no journal: the daemon has not run with this configuration yet"
+            ExitCode.NO, f"{path}: there is no journal; a daemon makes its own at its first start"
         ) from None
     except PermissionError:
         denied = True

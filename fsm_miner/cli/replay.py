@@ -9,15 +9,15 @@ import typer
 from fsm_miner.cli.cases import AttemptOption, BundleOption, JobArgument, load_case
 from fsm_miner.cli.follow import follow
 from fsm_miner.cli.life import write_end, write_life
-from fsm_miner.cli.options import ConfigOption, JournalOption, JsonOption
+from fsm_miner.cli.options import ConfigOption, JournalOption, JsonOption, whole_number
 from fsm_miner.cli.outcome import ExitCode, Refused
 from fsm_miner.cli.output import Cell, Screen
 from fsm_miner.cli.timeline import chain_cells, due_text, fields_of
-from fsm_miner.cli.writing import ForceOption, check_free, write_file
+from fsm_miner.cli.writing import STDOUT, ForceOption, check_free, write_file
 from fsm_miner.forensics.case import Case
 from fsm_miner.forensics.page import render
 from fsm_miner.forensics.story import due_json, job_json, record_json
-from fsm_miner.words import utc
+from fsm_miner.words import counted, size, utc
 
 HELP = """Show the life of a job, record by record.
 
@@ -59,7 +59,11 @@ def command(
     at: Annotated[
         int | None,
         typer.Option(
-            "--at", metavar="SEQ", min=1, help="Show the job as it was after this record.", show_default=False
+            "--at",
+            metavar="SEQ",
+            parser=whole_number,
+            help="Show the job as it was after this record.",
+            show_default=False,
         ),
     ] = None,
     following: Annotated[
@@ -89,7 +93,10 @@ def command(
     case = load_case(job, attempt, bundle, config, journal)
     if html is not None:
         # A half character of a damaged record would not be UTF-8.
-        write_file(html, render(case).encode("utf-8", "backslashreplace"), force=force)
+        page = render(case).encode("utf-8", "backslashreplace")
+        write_file(html, page, force=force)
+        if html != STDOUT:
+            screen.say(f"{html}: {size(len(page))}, {counted(len(case.story.steps), 'record')}")
     elif at is not None:
         _show_at(screen, case, at, as_json)
     elif as_json:

@@ -33,7 +33,8 @@ def load_config(path: Path, machine_id: Path = MACHINE_ID) -> Config:
     try:
         found = read_small_file(path, CONFIG_BYTES_MAX)
     except FileRefused as error:
-        raise ConfigError([Problem(str(path), None, "", str(error))]) from None
+        hint = "; --config or $FSM_MINER_CONFIG names another" if error.missing else ""
+        raise ConfigError([Problem(str(path), None, "", f"{error.reason}{hint}")]) from None
     return parse_config(found.content, str(path), path.absolute().parent, machine_id)
 
 

@@ -86,7 +86,8 @@ def test_a_case_goes_to_another_machine_and_is_told_there(journal, tmp_path):
 
 def test_a_page_of_a_bundle(journal, tmp_path):
     ran(fsm_miner("export", "j-2", "--journal", journal, "-o", tmp_path / "j.json"))
-    ran(fsm_miner("replay", "--bundle", tmp_path / "j.json", "--html", tmp_path / "j.html"))
+    done = ran(fsm_miner("replay", "--bundle", tmp_path / "j.json", "--html", tmp_path / "j.html"))
+    assert re.fullmatch(rf"{tmp_path}/j.html: [0-9.]+ KiB, 5 records\n", done.stdout)
     assert (tmp_path / "j.html").read_text().startswith("<!doctype html>")
     again = fsm_miner("replay", "j-2", "--journal", journal, "--html", tmp_path / "j.html")
     assert "is there already" in ran(again, 1).stderr

@@ -44,6 +44,7 @@ def test_help_names_every_command_and_its_exit_codes():
     for name in COMMANDS:
         assert re.search(rf"^  {name} +[A-Z]", done.stdout, re.MULTILINE)
     assert "130  interrupted" in done.stdout
+    assert "141  whoever read the output" in done.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -70,6 +71,33 @@ def test_wrong_usage_is_2_and_on_standard_error(words):
     done = fsm_miner(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error: " in done.stderr or done.stderr.startswith("fsm-miner: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("jobs", "--limit", "x"), "'--limit': x is not a whole number from 1 on."),
+        (("jobs", "--limit", "9" * 5000), "9… is not a whole number from 1 on."),
+        (("jobs", "--state", "x"), "'--state': x is none of IDLE, PULLING, "),
+        (("why", "j-1", "--attempt", "0"), "'--attempt': 0 is not a whole number from 1 on."),
+        (("replay", "j-1", "--at", "1.5"), "'--at': 1.5 is not a whole number from 1 on."),
+        (("drain", "--timeout", "x"), "'--timeout': x is not a number of seconds."),
+        (("drain", "--timeout", "nan"), "'--timeout': nan is not a number of seconds."),
+        (
+            ("verify", "--journal", "/no/such"),
+            "fsm-miner: /no/such: there is no journal; a daemon makes its own",
+        ),
+        (
+            ("jobs", "--config", "/no/such"),
+            "fsm-miner: /no/such: can't be read: No such file or directory; --config or $FSM_MINER_CONFIG names",
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_plain_words(words, complaint):
+    told = fsm_miner(*words).stderr
+    assert complaint in told
+    for foreign in ("Input should", "Value error", "integer", "this configuration"):
+        assert foreign not in told
 
 
 @pytest.fixture

@@ -47,6 +47,13 @@ def test_what_commands_have_in_common_is_said_once():
     assert f"`{CONFIG_DEFAULT}`" in common
 
 
+def test_which_commands_print_no_json_is_said():
+    without = {name for name, one in GROUP.commands.items() if "--json" not in options(one)}
+    said = re.search(r"in ASCII \(of every command but (.*)\)", TEXT)
+    assert said is not None
+    assert set(re.findall(r"`([a-z]+)`", said[1])) == without
+
+
 def test_every_exit_code_is_in_the_table():
     codes = set(re.findall(r"\d+", " ".join(re.findall(r"^\| ([\d, ]+) \|", TEXT, re.MULTILINE))))
     assert codes == {str(int(code)) for code in [*ExitCode, INTERRUPTED, BROKEN_PIPE]}
