@@ -1,5 +1,6 @@
 """What mattered in an event, in a few words. Pure; the words are made harmless where they are written."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def _offered(event: e.Offered) -> str:
         what = f"python task {manifest.get('task')}"
     else:
         words = [str(manifest.get("command")), *map(str, manifest.get("args") or ())]
-        what = " ".join(words[:_WORDS_MAX]) + (" …" if len(words) > _WORDS_MAX else "")
+        what = shlex.join(words[:_WORDS_MAX]) + (" …" if len(words) > _WORDS_MAX else "")
     wants: Mapping[str, Any] | None = manifest.get("requirements")
     return what + (" (wants a GPU)" if wants and wants.get("gpu") is True else "")
 

@@ -56,6 +56,12 @@ def text_of(records_, **fields):
     return "\n".join(one.marked for one in why(Case(read_story(KEY, records_), "here", **fields)))
 
 
+def test_words_with_spaces_are_quoted_as_a_shell_would():
+    life = succeeded()
+    life[0] = offered(command="sh", args=["-c", "sleep 30; echo 'x'", ""])
+    assert told(life)[2] == """It is to run: sh -c 'sleep 30; echo '"'"'x'"'"'' '' [1]."""
+
+
 def test_a_success_in_five_sentences_and_a_verdict():
     assert told(succeeded())[0] == "j-1/1 succeeded [7], and the coordinator knows [8]."
     assert told(succeeded())[1:] == [
