@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from fsm_miner.manifest_models import (
     ATTEMPT_MAX,
@@ -37,6 +38,31 @@ _JSON_TYPES: Mapping[type, str] = {
     int: "number",
     float: "number",
     type(None): "null",
+}
+
+# By pydantic's types of errors: those with a bound, which is never the job's own word, and the others.
+_BOUNDS: Mapping[str, str] = {
+    "literal_error": "{expected}",
+    "greater_than": "greater than {gt:.0f}",
+    "greater_than_equal": "at least {ge:.0f}",
+    "less_than_equal": "at most {le:.0f}",
+    "too_long": "no longer than {max_length}",
+}
+_MISTAKES: Mapping[str, str] = {
+    "missing": "is missing",
+    "too_short": "must not be empty",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object of names and values",
+    "mapping_type": "must be an object of names and values",
+    "model_type": "must be an object of names and values",
+    "model_attributes_type": "must be an object of names and values",
+    "string_type": "must be a text",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "must be a number of fewer digits",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
 }
 
 
@@ -161,8 +187,8 @@ def _denial(manifest: Manifest) -> str | None:
 def _sentence(error: ValidationError) -> str:
     """Name the fields and what is wrong with each, without repeating any value."""
     # The inputs stay out: they may be secret, huge, or no Unicode.
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [f"{_place(item['loc'])}: {_plain(item['msg'])}" for item in errors[:ERRORS_SHOWN_MAX]]
+    errors = error.errors(include_url=False, include_input=False)
+    shown = [f"{_place(item['loc'])}: {_plain(item)}" for item in errors[:ERRORS_SHOWN_MAX]]
     if len(errors) > ERRORS_SHOWN_MAX:
         shown.append(f"and {len(errors) - ERRORS_SHOWN_MAX} more")
     return "; ".join(shown)[:MESSAGE_CHARS_MAX]
@@ -181,5 +207,11 @@ def _place(loc: tuple[int | str, ...]) -> str:
     return place or "job"
 
 
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("a valid tuple", "a list")
+def _plain(item: ErrorDetails) -> str:
+    """Say in words that need no knowledge of Python what is wrong."""
+    kind, bounds = item["type"], item.get("ctx", {})
+    if kind == "value_error":
+        return item["msg"].removeprefix("Value error, ")
+    if kind in _BOUNDS:
+        return f"must be {_BOUNDS[kind].format(**bounds)}"
+    return _MISTAKES.get(kind, "is not what it should be")

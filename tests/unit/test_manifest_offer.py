@@ -128,33 +128,33 @@ def test_only_a_usable_id_is_kept(job_id, usable):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"runner": "docker"}, "runner: Input should be 'cli' or 'python'"),
-        ({"runner": None}, "runner: Field required"),
+        ({"runner": "docker"}, "runner: must be 'cli' or 'python'"),
+        ({"runner": None}, "runner: is missing"),
         ({"command": None}, 'needs the field "command"'),
-        ({"command": ""}, "command: "),
-        ({"command": "x" * 256}, "command: "),
+        ({"command": ""}, "command: must not be empty"),
+        ({"command": "x" * 256}, "command: must be no longer than 255"),
         ({"runner": "python"}, 'needs the field "task"'),
         ({"runner": "python", "task": "../x"}, "task: is not a module's name"),
         ({"runner": "python", "task": "x\n"}, "task: is not a module's name"),
-        ({"attempt": 0}, "attempt: "),
-        ({"attempt": True}, "attempt: "),
+        ({"attempt": 0}, "attempt: must be at least 1"),
+        ({"attempt": True}, "attempt: must be a whole number"),
         ({"attempt": "2"}, "attempt: "),
-        ({"attempt": 1_000_001}, "attempt: "),
+        ({"attempt": 1_000_001}, "attempt: must be at most 1000000"),
         ({"attempt": 10**5000}, "attempt: "),
-        ({"timeout_s": 0}, "timeout_s: "),
-        ({"timeout_s": "5"}, "timeout_s: "),
+        ({"timeout_s": 0}, "timeout_s: must be greater than 0"),
+        ({"timeout_s": "5"}, "timeout_s: must be a number"),
         ({"timeout_s": True}, "timeout_s: "),
-        ({"timeout_s": float("nan")}, "timeout_s: "),
+        ({"timeout_s": float("nan")}, "timeout_s: must be a finite number"),
         ({"timeout_s": float("inf")}, "timeout_s: "),
         ({"timeout_s": 10**400}, "timeout_s: "),
         ({"timeout_s": 30 * 86400 + 1}, "timeout_s: "),
-        ({"requirements": {"gpu": 1}}, "requirements.gpu: "),
+        ({"requirements": {"gpu": 1}}, "requirements.gpu: must be true or false"),
         ({"requirements": {"vram_mb": -1}}, "requirements.vram_mb: "),
         ({"requirements": {"cpu_threads": 0}}, "requirements.cpu_threads: "),
-        ({"requirements": {"memory_mb": 1.5}}, "requirements.memory_mb: "),
-        ({"requirements": []}, "requirements: "),
-        ({"args": "hello"}, "args: "),
-        ({"args": [1]}, "args[0]: "),
+        ({"requirements": {"memory_mb": 1.5}}, "requirements.memory_mb: must be a whole number"),
+        ({"requirements": []}, "requirements: must be an object of names and values"),
+        ({"args": "hello"}, "args: must be a list"),
+        ({"args": [1]}, "args[0]: must be a text"),
         ({"args": ["a\0b"]}, "args[0]: contains a NUL"),
         ({"args": ["\ud800"]}, "args[0]: contains half of a surrogate pair"),
         ({"args": ["x"] * 1025}, "args: "),
@@ -196,7 +196,7 @@ def test_only_a_usable_id_is_kept(job_id, usable):
         ({"network": {"allow": "host:1"}}, "network.allow: "),
         ({"stdout": "other.txt"}, "stdout names no declared artifact"),
         ({"stdout": "/etc/passwd"}, "stdout: must be relative"),
-        ({"artifacts": [{}]}, "artifacts[0].path: Field required"),
+        ({"artifacts": [{}]}, "artifacts[0].path: is missing"),
         ({"artifacts": [{"path": "/a"}]}, "artifacts[0].path: must be relative"),
         ({"artifacts": [{"path": "a/../b"}]}, "artifacts[0].path: must not"),
         ({"artifacts": [{"path": "a//b"}]}, "artifacts[0].path: is an empty name"),
@@ -230,6 +230,15 @@ def test_an_invalid_manifest_names_the_field_and_what_is_wrong(changes, said):
 
     assert failure.code is ErrorCode.INVALID
     assert said in failure.message
+    for of_a_library in (
+        "Input should",
+        "Value error",
+        "tuple",
+        "dictionary",
+        "integer,",
+        "what it should be",
+    ):
+        assert of_a_library not in failure.message
     assert len(failure.message) <= 500
     assert not failure.retryable
 
