@@ -80,7 +80,7 @@ def test_a_manifest_may_lack_its_id_as_when_it_is_submitted(ask, without):
 
 
 def test_a_text_in_the_place_of_a_list_is_told_in_json_s_words(ask):
-    assert "args: Input should be a list" in ask("--manifest", "-", stdin=manifest(args="a.txt")).out
+    assert "args: must be a list" in ask("--manifest", "-", stdin=manifest(args="a.txt")).out
 
 
 def test_options_of_the_command_are_not_ours(ask):

@@ -372,6 +372,10 @@ class Node(Program):
         log = self.exec_log(job_id)
         until(lambda: log.exists() and text in log.read_text(), f"{job_id} prints {text!r}")
 
+    def await_made(self, job_id: str, name: str) -> None:
+        """Wait until the running job has made the file `name` where it began: a log in memory shows nobody anything."""
+        until((self.jobs / job_id / "work" / name).exists, f"{job_id} makes {name!r}")
+
     def await_idle(self) -> None:
         """Wait until no job is unfinished."""
         until(lambda: self.health()["jobs"] == [], "nothing is unfinished")

@@ -99,9 +99,9 @@ def test_a_venv_without_an_interpreter(rigs):
 
 
 def test_a_secret_reaches_the_job_and_nothing_else(rig):
-    script = 'echo "${#API_KEY} $API_KEY" | cut -c1-6; echo up >&2; while ! test -e go; do sleep 0.02; done'
+    script = 'echo "${#API_KEY} $API_KEY" | cut -c1-6; touch up; while ! test -e go; do sleep 0.02; done'
     (job_id,) = rig.coordinator.submit(printed(script, secrets={"API_KEY": SECRET}))
-    rig.node.await_printed(job_id, "up")
+    rig.node.await_made(job_id, "up")
     assert holders(rig.node.lock_of(job_id)), "nothing runs"
     for command in processes(rig.node.folder).values():
         assert SECRET not in command
@@ -136,9 +136,9 @@ def test_secrets_are_gone_with_a_restart_and_the_job_is_handed_back(rigs):
 
 
 def test_a_running_job_with_secrets_survives_a_restart(rig):
-    script = "echo up >&2; while ! test -e go; do sleep 0.02; done; echo ${#API_KEY}"
+    script = "touch up; while ! test -e go; do sleep 0.02; done; echo ${#API_KEY}"
     (job_id,) = rig.coordinator.submit(printed(script, secrets={"API_KEY": SECRET}))
-    rig.node.await_printed(job_id, "up")
+    rig.node.await_made(job_id, "up")
     rig.node.restart()
     rig.node.await_event(job_id, "Reattached")
     (rig.node.jobs / job_id / "work" / "go").touch()

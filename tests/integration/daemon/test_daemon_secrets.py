@@ -39,7 +39,7 @@ def test_whatever_the_log_shows_is_redacted(rig):
         sh(PRINTING + "touch shown; while ! test -e go; do sleep 0.02; done", secrets={"API_KEY": SECRET})
     )
     work = rig.node.jobs / job_id / "work"
-    until((work / "shown").exists, "it has printed them")
+    rig.node.await_made(job_id, "shown")
     assert rig.node.leaks() == []  # while it runs, its log is in memory
     assert not rig.node.exec_log(job_id).exists()
 
@@ -105,7 +105,7 @@ def test_what_a_new_daemon_can_not_redact_it_withholds(rig):
         )
     )
     work = rig.node.jobs / job_id / "work"
-    until((work / "shown").exists, "it has printed it")
+    rig.node.await_made(job_id, "shown")
     rig.node.restart()
     rig.node.await_event(job_id, "Reattached")
     assert rig.node.leaks() == []
