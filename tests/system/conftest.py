@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.needs import lacking
 from tests.system.images import RELEASES
-from tests.system.machine import Machine
+from tests.system.machine import SCENARIOS, Machine
 
 _TOOLS = {
     "linux.uml": "user-mode-linux",
@@ -15,7 +15,7 @@ _TOOLS = {
     "mke2fs": "e2fsprogs",
     "dpkg-deb": "dpkg",
 }
-_DEADLINE_S = 540
+_DEADLINE_S = 720
 
 
 def _unfit():
@@ -39,7 +39,7 @@ def machines(tmp_path_factory):
         # Each boots while the next one's disk is still being made.
         for machine in made:
             machine.prepare()
-            machine.start()
+            machine.start(SCENARIOS)
         for machine in made:
             machine.wait(_DEADLINE_S)
         yield {machine.release.name: machine for machine in made}

@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).parent / "inside"
 
 # What a minimal server has, and what the package depends on: there is no network inside.
-_PACKAGES = "systemd systemd-sysv dbus passwd python3 bubblewrap logrotate ca-certificates tzdata"
+_PACKAGES = (
+    "systemd systemd-sysv dbus passwd python3 python3-venv bubblewrap logrotate ca-certificates tzdata"
+)
 _DISK_MIB = 1400
 # The driver is started by the real systemd, like everything else; its files come from the host by hostfs.
 _DRIVER_UNIT = """\
@@ -102,6 +104,23 @@ def coordinator_libraries(release: Release) -> Path:
     return kept(
         f"libraries-{release.name}", [wanted], lambda target: _make_libraries(release, wanted, target)
     )
+
+
+def wheels(release: Release) -> Path:
+    """Return a folder with the wheels of the product's lock file, for the install script."""
+    lock = ROOT / "requirements.lock"
+    return kept(
+        f"wheels-{release.name}",
+        [release.python, lock.read_text()],
+        lambda target: _pip(release, "download", "--dest", str(target), "-r", str(lock)),
+    )
+
+
+def checkout(folder: Path) -> None:
+    """Lay out what the install script needs of a checkout, with the wheel that `make venv` built."""
+    for name in ("systemd", "config", "allowlist.d", "tasks", "docs", "packaging", "build/wheel"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "requirements.lock", folder)
 
 
 def kept(name: str, made_from: list[str], make: Callable[[Path], None]) -> Path:
@@ -200,11 +219,16 @@ def _make_libraries(release: Release, wanted: str, target: Path) -> None:
     target.mkdir()
     requirements = target / "requirements.txt"
     requirements.write_text(wanted)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    options = ["--no-deps", "--only-binary", ":all:", "--python-version", release.python]
+    _pip(release, "install", "--no-compile", "-r", str(requirements), "--target", str(target / "lib"))
+
+
+def _pip(release: Release, *words: str) -> None:
+    """Have pip do it for the release's Python, with wheels that are checked by their hashes."""
+    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+    options += ["--only-binary", ":all:", "--implementation", "cp", "--python-version", release.python]
     for platform in ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014"):
         options += ["--platform", f"{platform}_{os.uname().machine}"]
-    run(*pip, *options, "--require-hashes", "-r", str(requirements), "--target", str(target / "lib"))
+    run(sys.executable, "-m", "pip", *words, *options)
 
 
 def run(*command: str, env: dict[str, str] | None = None, folder: Path | None = None) -> str:

@@ -4,6 +4,7 @@ Everything of it lies below one folder: a copy-on-write file over the kept disk,
 exchanged with the driver inside (hostfs): package and tools in, results out.
 """
 
+import ast
 import contextlib
 import json
 import os
@@ -20,6 +21,26 @@ from tests.system.images import INSIDE, ROOT, Release
 _MEMORY = "1024M"
 _MEMORY_FOLDER = "/dev/shm"
 _CONSOLE_CHARS = 6000
+
+
+def _scenarios() -> list[str]:
+    tree = ast.parse((INSIDE / "scenarios.py").read_text())
+    (played,) = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ALL"
+    ]
+    assert isinstance(played, ast.Tuple)
+    return [name.id for name in played.elts if isinstance(name, ast.Name)]
+
+
+SCENARIOS = _scenarios()
+"""All of inside/scenarios.py, in the order in which they are played."""
+
+
+def plays(release: Release, scenario: str) -> bool:
+    """Tell whether the release plays this scenario: each the install script's would cost minutes more."""
+    return release == images.RELEASES[-1] or not scenario.startswith("script_")
 
 
 class Machine:
@@ -43,10 +64,14 @@ class Machine:
         shutil.copytree(images.coordinator_libraries(self.release) / "lib", self.host / "lib")
         shutil.copy(images.package(), self.host / "first.deb")
         shutil.copy(images.newer_package(), self.host / "second.deb")
+        if plays(self.release, "script_install"):
+            shutil.copytree(images.wheels(self.release), self.host / "wheels")
+            images.checkout(self.host / "checkout")
 
-    def start(self, scenarios: Sequence[str] = ()) -> None:
-        """Boot. Without names the driver runs all scenarios."""
-        (self.host / "scenarios.json").write_text(json.dumps(list(scenarios)))
+    def start(self, scenarios: Sequence[str]) -> None:
+        """Boot. The driver plays those of the scenarios that this release plays."""
+        names = [name for name in scenarios if plays(self.release, name)]
+        (self.host / "scenarios.json").write_text(json.dumps(names))
         command = [
             # A process namespace of its own, gone with all its helpers when unshare is, and unshare goes with us.
             *("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"),

@@ -3,32 +3,21 @@
 How it works, how to look into a failure, and what it costs: docs/system-tests.md.
 """
 
-import ast
 import json
 
 import pytest
 
 from tests.system.exposure import documented_exposure
-from tests.system.images import INSIDE, RELEASES
-
-
-def _scenarios():
-    tree = ast.parse((INSIDE / "scenarios.py").read_text())
-    (played,) = [
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ALL"
-    ]
-    return [name.id for name in played.elts]
-
-
-SCENARIOS = _scenarios()
+from tests.system.images import RELEASES
+from tests.system.machine import SCENARIOS, plays
 
 
 # The first test waits for the machines, and the disks are made before if there are none.
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("release", [release.name for release in RELEASES])
+@pytest.mark.parametrize(
+    ("release", "scenario"),
+    [(release.name, name) for release in RELEASES for name in SCENARIOS if plays(release, name)],
+)
 def test_scenario(machines, release, scenario):
     machine = machines[release]
     result = machine.results().get(scenario)

@@ -23,7 +23,7 @@ def main() -> None:
     """Go on where the last boot left off."""
     state = json.loads(STATE.read_text()) if STATE.exists() else {"next": 0, "kept": {}}
     wanted = json.loads((HOST / "scenarios.json").read_text())
-    steps = [step for step in scenarios.ALL if not wanted or step.__name__ in wanted]
+    steps = [step for step in scenarios.ALL if step.__name__ in wanted]
     world = World(state["kept"])
     for index, step in enumerate(steps):
         if index < state["next"]:

@@ -45,7 +45,7 @@ def run():
 """
 
 
-def _in_the_middle_of_a_job(
+def in_the_middle_of_a_job(
     world: World, event: Callable[[], None], *, new_daemon: bool = True
 ) -> dict[str, Any]:
     """Let the event happen while a job runs; it must go on as the same processes, and be delivered once."""
@@ -75,7 +75,7 @@ def _in_the_middle_of_a_job(
 
 def restart(world: World) -> dict[str, Any]:
     """systemctl restart."""
-    return _in_the_middle_of_a_job(world, lambda: run("systemctl", "restart", DAEMON))
+    return in_the_middle_of_a_job(world, lambda: run("systemctl", "restart", DAEMON))
 
 
 def daemon_reload(world: World) -> dict[str, Any]:
@@ -85,18 +85,18 @@ def daemon_reload(world: World) -> dict[str, Any]:
         run("systemctl", "daemon-reload")
         run("systemctl", "daemon-reexec")
 
-    return _in_the_middle_of_a_job(world, event, new_daemon=False)
+    return in_the_middle_of_a_job(world, event, new_daemon=False)
 
 
 def kill_9(world: World) -> dict[str, Any]:
     """kill -9."""
-    return _in_the_middle_of_a_job(world, lambda: os.kill(main_pid(), signal.SIGKILL))
+    return in_the_middle_of_a_job(world, lambda: os.kill(main_pid(), signal.SIGKILL))
 
 
 def watchdog(world: World) -> dict[str, Any]:
     """A daemon that hangs is found by systemd's watchdog, and replaced. One that works never was."""
     assert "Watchdog timeout" not in run("journalctl", "--no-pager", "-b", "-u", DAEMON)
-    facts = _in_the_middle_of_a_job(world, lambda: os.kill(main_pid(), signal.SIGSTOP))
+    facts = in_the_middle_of_a_job(world, lambda: os.kill(main_pid(), signal.SIGSTOP))
     assert "Watchdog timeout" in run("journalctl", "--no-pager", "-b", "-u", DAEMON)
     return facts
 
@@ -107,7 +107,7 @@ def upgrade(world: World) -> dict[str, Any]:
     Path("/usr/local/lib/aitbc/miner/tasks/late.py").write_text(_LATE_TASK)
     task = world.submit_task("late", {})
     folder = world.running(task)
-    facts = _in_the_middle_of_a_job(world, lambda: run("dpkg", "-i", "/host/second.deb", timeout_s=400))
+    facts = in_the_middle_of_a_job(world, lambda: run("dpkg", "-i", "/host/second.deb", timeout_s=400))
     assert run("dpkg-query", "-W", "-f=${Version}", "fsm-miner").endswith("-2")
     now = VENV.readlink()
     assert now != before

@@ -38,13 +38,9 @@ _KEPT = {
     f"/var/lib/systemd/deb-systemd-helper-enabled/{DAEMON}.dsh-also",
     f"/var/lib/systemd/deb-systemd-helper-enabled/multi-user.target.wants/{DAEMON}",
 }
-# The administrator's own: a task, drop-ins, and what makes the node another user's.
-_OWN = {
-    "/usr/local/lib/aitbc/miner/tasks/late.py",
-    str(_DROP_IN),
-    *(f"/etc/systemd/system/{unit}.d/user.conf" for unit in (DAEMON, JOBS_UNIT)),
-    "/etc/tmpfiles.d/aitbc-miner.conf",
-}
+# The administrator's own: drop-ins, a task, and what makes the node another user's.
+DROP_INS = {str(_DROP_IN), *(f"/etc/systemd/system/{unit}.d/user.conf" for unit in (DAEMON, JOBS_UNIT))}
+_OWN = DROP_INS | {"/usr/local/lib/aitbc/miner/tasks/late.py", "/etc/tmpfiles.d/aitbc-miner.conf"}
 
 
 def _there() -> set[str]:
@@ -52,7 +48,7 @@ def _there() -> set[str]:
     return {path for path in listing(*_WHERE) if not _OTHERS.search(path)} | ours
 
 
-def _files_left(world: World) -> set[str]:
+def files_left(world: World) -> set[str]:
     """Return what is there that was not before, without folders that only lead to it."""
     left = _there() - set(world.kept["before"])
     return left - {str(folder) for path in left for folder in Path(path).parents}
@@ -137,7 +133,7 @@ def remove(world: World) -> dict[str, Any]:
     rules = {f"{ETC}/allowlist.d/{name}.yaml" for name in ("echo", "ffmpeg", "whisper", "sh")}
     node = {str(ETC / "config.yaml"), str(ETC / "token"), *rules}
     data = ("/var/lib/aitbc/miner/", "/var/log/aitbc/miner/")
-    left = {path for path in _files_left(world) if not path.startswith(data)}
+    left = {path for path in files_left(world) if not path.startswith(data)}
     assert left == _KEPT | _OWN | node, left ^ (_KEPT | _OWN | node)
     assert (ETC / "config.yaml").read_text() == CONFIG
     assert Path("/var/lib/aitbc/miner/journal.db").exists()
@@ -147,6 +143,6 @@ def remove(world: World) -> dict[str, Any]:
 def purge(world: World) -> dict[str, Any]:
     """Purge it: nothing is left but the administrator's own, and the users."""
     run("dpkg", "--purge", "fsm-miner")
-    left = _files_left(world)
+    left = files_left(world)
     assert left == _OWN, left ^ _OWN
     return {}

@@ -7,6 +7,7 @@ from events import daemon_reload, kill_9, reboot, rebooted, restart, stop_jobs_u
 from limits import limits_in_force, memory_over, processes_over, python_task
 from packages import configure, install, purge, remove, security_figures
 from runbook import another_user, runbook, unit_in_force, without_a_token
+from script import script_install, script_uninstall, script_upgrade
 from world import World, vital
 
 
@@ -46,4 +47,7 @@ ALL = (
     rebooted,
     remove,
     purge,
+    script_install,
+    script_upgrade,
+    script_uninstall,
 )

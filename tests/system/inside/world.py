@@ -113,12 +113,12 @@ class World:
     def __init__(self, kept: dict[str, Any]) -> None:
         self.kept = kept
 
-    def start_coordinator(self) -> None:
-        """Start it, with the libraries that the package brought."""
+    def start_coordinator(self, venv: Path = Path("/usr/lib/aitbc/miner/.venv")) -> None:
+        """Start it, with the libraries that the package brought, or the install script."""
         run(
             *("systemd-run", "--quiet", "--unit=coordinator", "--setenv=PYTHONPATH=/host/lib"),
             *(f"--setenv=MINER_AUTH={TOKEN}", "--setenv=PYTHONDONTWRITEBYTECODE=1"),
-            *("/usr/lib/aitbc/miner/.venv/bin/python", "/host/tools/dev_coordinator.py"),
+            *(str(venv / "bin" / "python"), "/host/tools/dev_coordinator.py"),
             *("--data", "/var/lib/coordinator", "--listen", COORDINATOR.removeprefix("http://")),
             # Nothing here is about leases; a machine that boots slowly must not lose one.
             *("--lease-s", "120"),
