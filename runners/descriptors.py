@@ -10,12 +10,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["can_look", "hidden_descriptors"]
+__all__ = ["Hidden", "can_look", "hidden_descriptors"]
 
 _GETFD = 438  # on every architecture: its number is of the time when they were made the same
 _PIDFD_THREAD = os.O_EXCL  # pidfd_open(2)
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 _NOBODY_LOOKS = "3"
+
+
+class Hidden(Exception):
+    """Nobody sees what a process has open: its first thread has ended, and this kernel takes copies from no other."""
 
 
 def hidden_descriptors(pid: int, member: int) -> Iterator[os.stat_result | None]:
@@ -26,7 +30,8 @@ def hidden_descriptors(pid: int, member: int) -> Iterator[os.stat_result | None]
     `member` is a thread that lives (`runners.process.member_of`).
 
     Raises:
-        PermissionError: its first thread has ended, and this kernel takes no copies from another (Linux 6.9 does).
+        Hidden: it can't be seen (before Linux 6.9).
+        OSError: this process lacks something for a moment.
 
     """
     try:
@@ -34,7 +39,11 @@ def hidden_descriptors(pid: int, member: int) -> Iterator[os.stat_result | None]
     except ProcessLookupError:
         return
     except OSError as error:
-        raise PermissionError(error.errno, "can't be looked at") from error
+        if error.errno != errno.EINVAL:
+            raise
+        if member == pid:
+            return  # it has ended
+        raise Hidden from error
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         for number in range(_table_size(member)):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runners.descriptors import hidden_descriptors
+from runners.descriptors import Hidden, hidden_descriptors
 from runners.opening import open_memory
 from runners.process import member_of, read_proc
 
@@ -115,7 +115,7 @@ class _Walk:
                     self.excess = f"more than {self.entries_max} files"
                     return
                 self.open_file(about, devices, memory)
-        except PermissionError:
+        except Hidden:
             self.excess = _HIDDEN
 
     def mappings(self, member: int, memory: int) -> None:

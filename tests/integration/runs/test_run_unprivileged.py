@@ -69,6 +69,27 @@ if not os.path.exists('/job/work/program'):
     os.chmod('/job/work/program', 0o111)
     os.execv('/job/work/program', ['program', '-c', sys.orig_argv[-1]])
 """
+# Undumpable, and its first thread has ended: /proc tells nothing of it.
+BEHIND_A_THREAD = """
+def rest():
+    while open('/proc/self/stat').read().rsplit(')', 1)[1].split()[0] != 'Z':
+        time.sleep(0.01)
+    libc.prctl(4, 0, 0, 0, 0)
+    HELD
+    time.sleep(60)
+threading.Thread(target=rest).start()
+libc.syscall({'x86_64': 60, 'aarch64': 93}[os.uname().machine], 0)
+"""
+LET_GO = """
+import mmap
+held = []
+for _ in range(50):
+    m = mmap.mmap(-1, 10 << 20)
+    m.write(bytes(10 << 20))
+    m.madvise(mmap.MADV_DONTNEED)
+    held.append(m)
+time.sleep(60)
+"""
 MEMFD = """
 for _ in range(80):
     os.write(os.memfd_create('x'), bytes(6 << 20))
@@ -127,6 +148,19 @@ def test_whether_a_process_that_hides_can_be_looked_into_is_known(as_nobody):
 def test_files_without_a_name_count_of_a_process_that_hides_them(as_nobody, hide):
     lines, _ = told(as_nobody, f"asyncio.run(broken({hide + NAMELESS!r}, time_s=8, output_mb=16))")
     assert lines[0].startswith("OUTPUT wrote 2"), lines
+
+
+def test_files_without_a_name_count_of_one_that_hides_behind_a_thread(as_nobody):
+    held = "\n    ".join(NAMELESS.strip().splitlines())
+    code = BEHIND_A_THREAD.replace("HELD", held)
+    lines, _ = told(as_nobody, f"asyncio.run(broken({code!r}, time_s=8, output_mb=16))")
+    # Where this kernel shows nothing of it at all, that is too much.
+    assert lines[0].startswith(("OUTPUT wrote 2", "OUTPUT wrote into files that it hides")), lines
+
+
+def test_memory_in_no_process_counts_of_a_process_that_hides_what_it_has_mapped(as_nobody):
+    lines, _ = told(as_nobody, f"asyncio.run(broken({UNDUMPABLE + LET_GO!r}, time_s=8))")
+    assert lines[0] == "MEMORY used more than 400 MiB of memory", lines
 
 
 def test_files_in_memory_count_of_a_process_that_hides_them(as_nobody):
