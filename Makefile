@@ -66,7 +66,7 @@ test: build/.packages-tests venv lint  ## Run every check and every test
 deb: venv  ## Build the Debian package, in build/deb
 	rm -rf build/deb build/deb.unchecked
 	$(BIN)/python tools/deb.py --out build/deb.unchecked
-	@if command -v lintian >/dev/null; then lintian --fail-on error,warning build/deb.unchecked/*.deb; else echo "lintian is not installed: not checked"; fi
+	@if command -v lintian >/dev/null; then tools/lintian.sh build/deb.unchecked/*.deb; else echo "lintian is not installed: not checked"; fi
 	@mv build/deb.unchecked build/deb && ls build/deb/*.deb
 
 .PHONY: lint

@@ -96,7 +96,9 @@ def test_what_is_in_etc_says_where_the_documents_are_on_a_node():
 
 @pytest.mark.parametrize("verdict", [0, 2])
 def test_a_package_that_lintian_refuses_is_not_where_one_would_install_it_from(tmp_path, verdict):
-    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "tools").mkdir()
+    for name in ("Makefile", "tools/lintian.sh"):
+        shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "build" / "deb").mkdir(parents=True)
     (tmp_path / "build" / "deb" / "older.deb").touch()
     for name, text in (
