@@ -4,15 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Lack", "lacks"]
+from runners.lack import Lack
 
-
-@dataclass(frozen=True, slots=True)
-class Lack:
-    """Something that is not to be had: a tag for the descriptor, and a sentence for the operator."""
-
-    tag: str
-    meaning: str
+__all__ = ["lacks"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ import re
 import resource
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from runners.descriptors import can_look
+from runners.lack import Lack
 from runners.own_copies import ORIGINALS, Copies, prepare_copies
 from runners.run import Bind
 from runners.seccomp import machine_known, seccomp_filter
@@ -81,26 +82,36 @@ class HostTools:
         return "none" if self.bwrap is None else "bwrap"
 
     @property
-    def lacks(self) -> tuple[str, ...]:
-        """What of the sandbox can't be had here, each as a sentence."""
+    def lacks(self) -> tuple[Lack, ...]:
+        """What of the sandbox can't be had here."""
+        return tuple(self._lacks())
+
+    def _lacks(self) -> Iterator[Lack]:
         if self.bwrap is None:
-            return ("sandbox.backend is none: jobs see and can change whatever the daemon's user can",)
-        found: list[str] = []
+            yield Lack(
+                "sandbox-none",
+                "sandbox.backend is none: jobs see and can change whatever the daemon's user can",
+            )
+            return
         if not self.seccomp:
-            found.append(
+            yield Lack(
+                "no-seccomp",
                 f"no filter of system calls is known for {self.machine} (only for x86_64 and aarch64): jobs may ask "
-                "the kernel for whatever any user may"
+                "the kernel for whatever any user may",
             )
         if self.cores_max == 0:
-            found.append(
+            yield Lack(
+                "no-core-limit",
                 "the limit on core files is 0 and can't be raised to 1 (LimitCORE=1 in the daemon's unit): the memory "
-                "of a job that crashes goes to the program that kernel.core_pattern names, if it names one"
+                "of a job that crashes goes to the program that kernel.core_pattern names, if it names one",
             )
         if not self.sees_hidden:
-            found.append(
-                "kernel.yama.ptrace_scope is 3, or a filter refuses pidfd_getfd: files that a job hides are not counted"
+            yield Lack(
+                "no-hidden-files",
+                "kernel.yama.ptrace_scope is 3, or a filter refuses pidfd_getfd: files that jobs hide are not counted",
             )
-        return (*found, *filter(None, [self.copies.lack]))
+        if self.copies.lack is not None:
+            yield Lack("no-own-copies", self.copies.lack)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def sandbox_findings(host: HostTools | HostProblems, lines: Lines) -> Iterator[F
         if host.seccomp:
             yield ok("jobs' system calls are filtered (seccomp)", "sandbox.backend")
         for lack in host.lacks:
-            yield warning(f"sandbox: {lack}", "sandbox.backend", lines)
+            yield warning(f"sandbox: {lack.tag}: {lack.meaning}", "sandbox.backend", lines)
 
 
 def check_cgroups(config: Config | None, lines: Lines) -> Iterator[Finding]:

@@ -119,9 +119,8 @@ def isolation(host: HostTools | None, cgroup_parent: Path | None) -> tuple[str, 
         limits = ("cgroup-v2", *(lack.tag for lack in lacks(cgroup_parent)))
     if host is None:
         return limits
-    if host.backend == "none":
-        return ("sandbox-none", *limits)
-    return ("sandbox-bubblewrap", "seccomp" if host.seccomp else "no-seccomp", *limits)
+    kept = () if host.backend == "none" else ("sandbox-bubblewrap", *(["seccomp"] if host.seccomp else ()))
+    return (*kept, *(lack.tag for lack in host.lacks), *limits)
 
 
 class RunCgroups:
@@ -140,7 +139,7 @@ class RunCgroups:
     def look(self) -> Isolation:
         """Return what keeps a job apart that would start now, and what doesn't."""
         parent, absent = self._find()
-        sandbox = () if self._host is None else self._host.lacks
+        sandbox = () if self._host is None else tuple(lack.meaning for lack in self._host.lacks)
         if parent is None:
             return Isolation(self.tags(None), sandbox if absent is None else (*sandbox, absent))
         return Isolation(self.tags(parent), (*sandbox, *(lack.meaning for lack in lacks(parent))))

@@ -15,7 +15,7 @@ from fsm_miner.site.cgroups import JOBS_UNIT, SLICE, RunCgroups, find_parent, in
 from fsm_miner.site.process import Processes
 from fsm_miner.site.watched import Watched
 from journal.port import StreamKey
-from runners import cgroup_lacks
+from runners import cgroup_lacks, host
 from runners.log import RunLog
 from runners.reserve import DiskReserve
 from runners.run import Limits, RunFiles
@@ -118,7 +118,7 @@ def test_check_says_the_same(parent, tmp_path):
 
 def test_every_tag_is_documented():
     written = set(re.findall(r"`(no-[a-z-]+)`", (DOCS / "limits.md").read_text(encoding="utf-8")))
-    code = (Path(cgroup_lacks.__file__)).read_text(encoding="utf-8")
+    code = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (cgroup_lacks, host))
     assert written == set(re.findall(r'"(no-[a-z-]+)"', code)) - {"no-cgroup"}
 
 

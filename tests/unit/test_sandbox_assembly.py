@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from fsm_miner.site.cgroups import isolation
 from runners.host import HostTools
+from runners.own_copies import ORIGINALS
 from runners.run import Bind, Limits, RunPaths, RunSpec
 from runners.sandbox import OPTIONS_FD, assemble
 
@@ -67,13 +69,21 @@ def test_no_more_processes_are_asked_for_than_a_small_machine_can_grant():
 def test_where_the_limit_on_cores_can_not_be_raised_jobs_still_start_and_it_is_said():
     none = dataclasses.replace(HOST, cores_max=0, seccomp=b"filter")
     assert "--core=0" in assemble(SPEC, none, cgroup=None).argv
-    assert [lack for lack in none.lacks if "LimitCORE=1" in lack]
+    (lack,) = none.lacks
+    assert (lack.tag, "LimitCORE=1" in lack.meaning) == ("no-core-limit", True)
+    assert isolation(none, None) == ("sandbox-bubblewrap", "seccomp", "no-core-limit", "memory-watchdog")
     assert dataclasses.replace(none, cores_max=None).lacks == ()
+
+
+def test_where_a_daemon_of_root_has_no_copies_it_is_said():
+    copies = dataclasses.replace(ORIGINALS, lack="no room")
+    host = dataclasses.replace(HOST, cores_max=None, seccomp=b"filter", copies=copies)
+    assert isolation(host, None) == ("sandbox-bubblewrap", "seccomp", "no-own-copies", "memory-watchdog")
 
 
 def test_where_nobody_looks_into_what_jobs_hide_it_is_said():
     (lack,) = dataclasses.replace(HOST, cores_max=None, seccomp=b"filter", sees_hidden=False).lacks
-    assert "kernel.yama.ptrace_scope" in lack
+    assert (lack.tag, "kernel.yama.ptrace_scope" in lack.meaning) == ("no-hidden-files", True)
 
 
 def test_the_chain_enters_a_cgroup_first_and_leaves_counting_to_it():

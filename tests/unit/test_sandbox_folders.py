@@ -151,13 +151,13 @@ def test_a_machine_that_no_filter_is_known_for_says_so_in_each_place(tmp_path):
     host = probe_host(search_path=str(tmp_path), machine="riscv64")
     assert not isinstance(host, HostProblems)
     assert isolation(host, None) == ("sandbox-bubblewrap", "no-seccomp", "memory-watchdog")
-    assert "riscv64" in host.lacks[0]
+    assert "riscv64" in host.lacks[0].meaning
     cgroups = RunCgroups(host, lambda: (None, "there are none"))
-    assert cgroups.look().lacks == (*host.lacks, "there are none")
+    assert cgroups.look().lacks == (host.lacks[0].meaning, "there are none")
     warned = [
         one.message for one in sandbox_findings(host, Lines(Path("/c.yaml"))) if one.level is Level.WARNING
     ]
-    assert warned == [f"sandbox: {host.lacks[0]}"]
+    assert warned == [f"sandbox: no-seccomp: {host.lacks[0].meaning}"]
 
 
 def test_where_user_namespaces_are_off_the_probe_says_what_to_allow():

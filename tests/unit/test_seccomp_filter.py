@@ -196,6 +196,16 @@ def test_only_pairs_of_unix_sockets(machine, socketpair):
         assert answer(machine, socketpair, [family]) == ERRNO | errno.EAFNOSUPPORT
 
 
+@pytest.mark.parametrize(("machine", "personality"), [("x86_64", 135), ("aarch64", 92)])
+def test_a_program_may_be_an_older_kernels_but_no_easier_prey(machine, personality):
+    plain, uname26, asking = 0, 0x2_0000, 0xFFFF_FFFF
+    for persona in (plain, 8, uname26, uname26 | 8, asking):
+        assert answer(machine, personality, [persona]) == ALLOW
+    no_randomising, read_implies_exec, page_zero = 0x4_0000, 0x40_0000, 0x10_0000
+    for persona in (no_randomising, read_implies_exec, page_zero, uname26 | no_randomising):
+        assert answer(machine, personality, [persona]) == ERRNO | errno.EPERM
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 def test_no_thread_gets_a_table_of_descriptors_for_itself(machine):
     assert answer(machine, 436, [3, 2**32 - 1, 0]) == ALLOW

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -381,18 +382,51 @@ print(json.dumps([resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(r
     assert told(runs, code) == [[1, 1], [64, 64]]
 
 
-def test_no_signal_is_ignored_because_the_daemon_ignores_it(runs):
+def test_no_signal_is_ignored_or_blocked_because_the_daemon_does(runs):
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
     try:
         lines = told(
             runs,
             "import json; print(json.dumps(dict(l.split(':\\t') for l in open('/proc/1/status') if l[:3] == 'Sig')))",
         )
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         signal.signal(signal.SIGUSR1, before)
     # Above 31: what the C library keeps for itself.
     assert int(lines["SigIgn"], 16) & 0x7FFF_FFFF == 0
-    assert int(lines["SigBlk"], 16) & (1 << (signal.SIGUSR1 - 1)) == 0
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        assert int(lines["SigBlk"], 16) & (1 << (number - 1)) == 0
+
+
+def test_standard_input_is_empty_and_stays_so(runs):
+    code = """
+import fcntl, json, os
+found = [os.read(0, 10).decode()]
+for what in (lambda: os.write(0, b"x"), lambda: os.ftruncate(0, 9), lambda: fcntl.fcntl(0, fcntl.F_ADD_SEALS, 0)):
+    try:
+        what()
+    except OSError as error:
+        found.append(error.errno)
+print(json.dumps(found))
+"""
+    assert told(runs, code) == ["", errno.EPERM, errno.EPERM, errno.EPERM]
+
+
+def test_each_run_is_a_session_of_its_own(runs):
+    """A terminal's signals don't reach it, and a scheduler that shares between sessions gives it no other's part."""
+
+    async def go():
+        spec = runs.shell("read x < input.fifo")
+        os.mkfifo(spec.paths.work / "input.fifo")
+        launched = runs.launch(spec)
+        session = os.getsid(launched.pid)
+        (spec.paths.work / "input.fifo").write_text("go\n")
+        await wait_end(launched.files, child=launched.pid)
+        return session, launched.pid
+
+    session, pid = asyncio.run(go())
+    assert session == pid
 
 
 def test_hardware_is_hidden_in_a_sys_that_a_card_needs(runs):
