@@ -25,7 +25,8 @@ def keep_room(path: Path) -> None:
     log = path.with_name(f"{path.name}-wal")
     with suppress(OSError):
         size = log.stat().st_size
-        if size < ROOM_BYTES and _free_bytes(path.parent) >= 2 * ROOM_BYTES:
+        # An empty one has no beginning yet, by which others see that it is in use.
+        if 0 < size < ROOM_BYTES and _free_bytes(path.parent) >= 2 * ROOM_BYTES:
             _allocate(log, size)
 
 

@@ -3,10 +3,12 @@
 The facts are data, so that the assembly of a sandbox is a pure function of them.
 """
 
+import errno
 import os
 import re
 import resource
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +20,7 @@ from runners.lack import Lack
 from runners.own_copies import ORIGINALS, Copies, prepare_copies
 from runners.run import Bind
 from runners.seccomp import machine_known, seccomp_filter
+from runners.seccomp_calls import SOCKET_FAMILIES
 from runners.system_view import FOLDERS_MASKED, PROC_MASKED, system_folders
 
 __all__ = ["Backend", "HostProblems", "HostTools", "parse_version", "probe_host"]
@@ -121,6 +124,19 @@ class HostProblems:
     problems: tuple[str, ...]
 
 
+def _families() -> list[int]:
+    """Return which of the families of sockets that jobs may have this kernel has: IPv6 may be turned off."""
+    found: list[int] = []
+    for family in SOCKET_FAMILIES:
+        try:
+            socket.socket(family, socket.SOCK_DGRAM).close()
+        except OSError as error:
+            if error.errno == errno.EAFNOSUPPORT:
+                continue
+        found.append(family)
+    return found
+
+
 def parse_version(text: str) -> tuple[int, ...]:
     """Read `bubblewrap 0.8.0`; () where there is no version in it."""
     match = re.search(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", text)
@@ -190,7 +206,8 @@ def _with_bwrap(
         return HostProblems((f"{bwrap}: version {have}, 0.8 or newer is needed: apt install bubblewrap",))
     copies = prepare_copies(folder, bwrap)
     bwrap = copies.of(bwrap)
-    seccomp = seccomp_filter(machine) if machine_known(machine) else b""
+    families = _families()
+    seccomp = seccomp_filter(machine, families=families) if machine_known(machine) else b""
     tried = [
         bwrap,
         "--unshare-all",
@@ -220,7 +237,7 @@ def _with_bwrap(
                 ),
             )
         )
-    uncounted = seccomp_filter(machine, counted=False) if seccomp else b""
+    uncounted = seccomp_filter(machine, counted=False, families=families) if seccomp else b""
     return replace(
         host,
         bwrap=bwrap,

@@ -31,15 +31,13 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class Written:
     """`size` in bytes: of each file its length or its blocks, whichever is more; `allocated` in bytes: its blocks.
 
-    `in_memory`: bytes in files that lie on no disk and have no name (memfd_create(2)), and in shared memory: as much as
-    is mapped, where no descriptor leads to it. `excess`: what was too much.
+    `excess`: what was too much.
     """
 
     size: int
     allocated: int
     entries: int
     excess: str | None = None
-    in_memory: int = 0
 
 
 @dataclass(slots=True)
@@ -181,7 +179,7 @@ def measure_written(
     """Add up what lies below `folders`, and `files`. Call it in a thread: a job may have made very many files.
 
     What is missing counts as empty. Of the files that `processes` hold open, those without a name
-    count too where they lie on the folders' file systems. The first of them is the sandbox's own.
+    count too where they lie on the folders' file systems.
     """
     walk = _Walk(entries_max)
     devices: set[int] = set()
@@ -194,7 +192,9 @@ def measure_written(
             walk.excess = _CLOSED
             break
         try:
-            devices.add(os.fstat(fd).st_dev)
+            about = os.fstat(fd)
+            devices.add(about.st_dev)
+            walk.blocks(about)
             walk.folder(fd, 0)
         finally:
             os.close(fd)
@@ -202,12 +202,24 @@ def measure_written(
         with suppress(FileNotFoundError):
             walk.file(path.stat(follow_symlinks=False))
     memory = _memory_device()
-    for position, pid in enumerate(processes):
+    for pid in processes:
         if walk.excess is not None:
             break
-        walk.process(pid, devices, memory, mapped=position > 0)
+        walk.process(pid, devices, memory, mapped=False)
+    return Written(walk.size, walk.allocated, walk.entries, walk.excess)
+
+
+def measure_in_memory(processes: Iterable[int]) -> int:
+    """Return the bytes in files that lie on no disk and have no name (memfd_create(2)), and in shared memory.
+
+    As much as is mapped, where no descriptor leads there. The first of the `processes` is the sandbox's own.
+    """
+    walk = _Walk(ENTRIES_MAX)
+    memory = _memory_device()
+    for position, pid in enumerate(processes):
+        walk.process(pid, set(), memory, mapped=position > 0)
     walk.only_mapped(memory)
-    return Written(walk.size, walk.allocated, walk.entries, walk.excess, walk.in_memory)
+    return walk.in_memory
 
 
 def _memory_device() -> int:

@@ -41,8 +41,6 @@ class UsageMeter:
         self._peak_bytes: int | None = None
         self._memory_bytes = 0
         self._written_bytes = 0
-        self.in_files_bytes = 0
-        """In memory, in files without a name, as of the last count."""
         self._more: dict[str, Any] = {}
 
     @property
@@ -62,10 +60,9 @@ class UsageMeter:
             self._peak_bytes = max(self._peak_bytes or 0, memory_bytes)
         self._memory_bytes = self._memory_bytes if memory_bytes is None else memory_bytes
 
-    def note_written(self, written_bytes: int, in_files_bytes: int) -> None:
-        """Take what lies below the run's folders now into account, and in files in memory."""
+    def note_written(self, written_bytes: int) -> None:
+        """Take what lies below the run's folders now into account."""
         self._written_bytes = written_bytes
-        self.in_files_bytes = in_files_bytes
 
     def note_cpu(self, cpu_s: float) -> None:
         """Take the kernel's own count of processor time into account."""

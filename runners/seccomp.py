@@ -10,7 +10,7 @@ Pure: bytes from tables.
 
 import errno
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from runners.seccomp_calls import (
@@ -22,6 +22,7 @@ from runners.seccomp_calls import (
     REFUSED,
     REFUSED_IOCTLS,
     SOCKET_FAMILIES,
+    TCP_SIGNING,
 )
 
 __all__ = ["machine_known", "seccomp_filter"]
@@ -31,7 +32,7 @@ _CLONE_THREAD, _CLONE_FILES, _CLOSE_RANGE_UNSHARE = 0x1_0000, 0x400, 0x2
 _PERSONALITIES = (0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)  # plain, and asking which
 _UNIX, _NETLINK = 1, 16
 _RLIMIT_CORE = 4
-_SOL_SOCKET, _SO_LINGER = 1, 13
+_SOL_SOCKET, _SO_LINGER, _SOL_TCP = 1, 13, 6
 _SOCKET_TYPE = 0xF  # beside flags
 _PUNCH_HOLE = 0x2
 _MAP_HUGETLB, _MFD_HUGETLB, _SHM_HUGETLB = 0x4_0000, 0x4, 0o4000
@@ -125,8 +126,12 @@ def machine_known(machine: str) -> bool:
     return machine in _MACHINES
 
 
-def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
+def seccomp_filter(
+    machine: str, *, counted: bool = True, families: Collection[int] = SOCKET_FAMILIES
+) -> bytes:
     """Return the filter for `machine` as an array of `struct sock_filter`.
+
+    `families` are those of SOCKET_FAMILIES that the kernel has: for one that it lacks it would look for a module.
 
     `counted`: a cgroup counts the run's memory. Where none does, what System V has (shared memory, semaphores, queues),
     which is in no process when it likes and in no folder, is not there, as on a kernel without it (ENOSYS).
@@ -156,7 +161,7 @@ def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
     program += _if(_JEQ, known.ioprio_set, _DONE)
     program += _argument(known.clone, 0, [*_if(_JSET, _CLONE_NEW, _ERRNO | errno.EPERM), *_one_table()])
     program += _argument(known.close_range, 2, _if(_JSET, _CLOSE_RANGE_UNSHARE, _ERRNO | errno.EINVAL))
-    program += _sockets(known)
+    program += _sockets(known, families)
     program += _argument(known.socketpair, 0, _only((_UNIX,), _ERRNO | errno.EAFNOSUPPORT))
     program += _argument(known.personality, 0, _only(_PERSONALITIES, _ERRNO | errno.EPERM))
     program += _argument(
@@ -169,7 +174,7 @@ def seccomp_filter(machine: str, *, counted: bool = True) -> bytes:
     program += _argument(known.fallocate, 1, _unless(_JSET, _PUNCH_HOLE, _ERRNO | errno.EOPNOTSUPP))
     program += _no_huge_pages(known)
     program += _cores_stay(known)
-    program += _argument(known.setsockopt, 1, _no_lingering())
+    program += _argument(known.setsockopt, 1, [*_no_signing(), *_no_lingering()])
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
@@ -206,6 +211,12 @@ def _cores_stay(known: _Machine) -> list[_Instruction]:
     ]
 
 
+def _no_signing() -> list[_Instruction]:
+    """Have no TCP connection signed: the kernel would look for the hash as a module; for after the level was loaded."""
+    options = [one for option in TCP_SIGNING for one in _if(_JEQ, option, _ERRNO | errno.ENOPROTOOPT)]
+    return _then(_SOL_TCP, [_argument_of(2), *options])
+
+
 def _no_lingering() -> list[_Instruction]:
     """Have no socket linger, and say that it does; for after the option's level was loaded.
 
@@ -228,10 +239,11 @@ def _no_huge_pages(known: _Machine) -> list[_Instruction]:
     ]
 
 
-def _sockets(known: _Machine) -> list[_Instruction]:
+def _sockets(known: _Machine, families: Collection[int]) -> list[_Instruction]:
     """Refuse what the kernel does not have without loading a module for it: families, types, protocols."""
     unsupported = _ERRNO | errno.EPROTONOSUPPORT
-    program = [*_only(SOCKET_FAMILIES, _ERRNO | errno.EAFNOSUPPORT), *_if(_JEQ, _UNIX, _ALLOW)]
+    had = tuple(family for family in SOCKET_FAMILIES if family in families)
+    program = [*_only(had, _ERRNO | errno.EAFNOSUPPORT), *_if(_JEQ, _UNIX, _ALLOW)]
     program += _then(_NETLINK, [_argument_of(2), *_only(NETLINK_PROTOCOLS, unsupported)])
     for family, types in IP_PROTOCOLS.items():
         of_type: list[_Instruction] = [_argument_of(1), (_AND, 0, 0, _SOCKET_TYPE)]

@@ -14,6 +14,7 @@ __all__ = [
     "REFUSED",
     "REFUSED_IOCTLS",
     "SOCKET_FAMILIES",
+    "TCP_SIGNING",
 ]
 
 # (x86-64, 64-bit ARM); None where an architecture has no such call.
@@ -147,6 +148,9 @@ IP_PROTOCOLS: MappingProxyType[int, MappingProxyType[int, tuple[int, ...]]] = Ma
 
 NETLINK_PROTOCOLS = (0, 15)
 """NETLINK_ROUTE, which C libraries ask for addresses, and NETLINK_KOBJECT_UEVENT, on which libudev listens."""
+
+TCP_SIGNING = (14, 32, 38)
+"""TCP_MD5SIG, TCP_MD5SIG_EXT, TCP_AO_ADD_KEY."""
 
 REFUSED_IOCTLS = (
     # TIOCSTI, TIOCLINUX: typing into somebody's terminal

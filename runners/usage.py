@@ -20,6 +20,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 # What an empty file costs the kernel in a tmpfs: inode and name, which no size bounds.
 _INODE_BYTES = 1024
 _GONE = (FileNotFoundError, ProcessLookupError)
+_SIZES = frozenset({b"RssAnon:", b"RssShmem:", b"VmSwap:", b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,42 +95,52 @@ def exact_memory(
     `in_files_bytes`: in files in memory without a name, see `runners.measure`. With `limit_bytes` it walks no further
     than to tell whether it is more than that, those first that may hold most; what it returns is then as good as that.
     """
-    looks: list[tuple[int, int]] = []
-    shared = 0
+    looks: list[tuple[int, int, int]] = []
     for pid in tree_of(init, crowded):
         try:
             member = member_of(pid)
             about = _sizes(read_proc(f"/proc/{member}/status"))
         except _GONE:
             continue
-        looks.append((about.get(b"RssAnon:", 0) + about.get(b"VmSwap:", 0), member))
-        shared = max(shared, about.get(b"RssShmem:", 0))
-    # A mapped file of /dev/shm is in both: take the larger, never the sum.
-    held = max(shared, in_files_bytes + _memory_folders(init))
-    unknown = sum(most for most, _ in looks)  # a page that a fork shares, once for each
-    for most, pid in sorted(looks, reverse=True):
-        if limit_bytes is not None and (held > limit_bytes or held + unknown <= limit_bytes):
+        own = about.get(b"RssAnon:", 0) + about.get(b"VmSwap:", 0)  # a page that a fork shares, once for each
+        looks.append((own, about.get(b"RssShmem:", 0), member))
+    in_files_bytes += _memory_folders(init)
+    private = shared = 0
+    unknown = sum(own + others for own, others, _ in looks)
+    for own, others, pid in sorted(looks, reverse=True):
+        # What is mapped of /dev/shm is in both: the larger counts, never the sum.
+        held = private + max(shared, in_files_bytes)
+        if limit_bytes is not None and held > limit_bytes:
+            return held
+        if limit_bytes is not None and held + unknown <= limit_bytes:
             break
-        unknown -= most
-        held += min(most, _private(pid, most))
-    return held + unknown
+        unknown -= own + others
+        found = _pages(pid, own)
+        private += min(own, found[0])
+        shared += found[1]
+    return private + max(shared, in_files_bytes) + unknown
 
 
-def _private(pid: int, most: int) -> int:
-    """Return the bytes of a process in pages of no file, its part of those that it shares; `most` if that is hidden."""
+def _pages(pid: int, own: int) -> tuple[int, int]:
+    """Return the bytes of a process in pages of no file, and of shared memory: its part of those that it shares.
+
+    Where that is hidden, `own`: it runs a program of the system's that its user may not read.
+    """
     try:
         about = _sizes(read_proc(f"/proc/{pid}/smaps_rollup"))
     except PermissionError:
-        return most  # it runs a program of the system's that its user may not read
+        return own, 0
     except _GONE:
-        return 0
-    return about.get(b"Pss_Anon:", 0) + about.get(b"SwapPss:", 0)
+        return 0, 0
+    return about.get(b"Pss_Anon:", 0) + about.get(b"SwapPss:", 0), about.get(b"Pss_Shmem:", 0)
 
 
 def _sizes(text: bytes) -> dict[bytes, int]:
-    """Return the sizes that a file of /proc tells, in bytes."""
+    """Return the sizes that a file of /proc tells, in bytes; a process chooses its name, on a line beside them."""
     words = (line.split() for line in text.splitlines())
-    return {one[0]: int(one[1]) * 1024 for one in words if len(one) == 3 and one[2] == b"kB"}
+    return {
+        one[0]: int(one[1]) * 1024 for one in words if len(one) == 3 and one[0] in _SIZES and one[1].isdigit()
+    }
 
 
 def _anonymous(pages: list[bytes]) -> int:

@@ -11,7 +11,7 @@ from functools import partial
 from runners import cgroup_counts as counts
 from runners.clock import boottime_ns
 from runners.lock import LockState, look
-from runners.measure import measure_written
+from runners.measure import measure_in_memory, measure_written
 from runners.meter import UsageMeter
 from runners.process import init_pidfd
 from runners.reserve import DiskReserve
@@ -76,11 +76,12 @@ async def monitor(
     log_offset = 0 if facts is None else facts.log_offset
     end_ns = started_boottime_ns + round(limits.time_s * 1e9)
     walks = _Walks(partial(_written, files, limits, meter, reserve), counting)
+    in_files = _InFiles()
     delay_s = _POLL_MIN_S
     try:
         while look(files.lock) is LockState.HELD:
             breach = _time(end_ns, limits, boottime) or _log(files, limits, log_offset)
-            breach = breach or await asyncio.to_thread(_processes, files, limits, meter)
+            breach = breach or await asyncio.to_thread(_processes, files, limits, meter, in_files)
             pressing = reserve is not None and reserve.short() is not None
             breach = breach or await walks.look(pressing=pressing)
             if series is not None and (breach is not None or series.due()):
@@ -102,18 +103,19 @@ class _Walks:
         self._measure = measure
         self._threads = threads
         self._walk: asyncio.Future[Breach | None] | None = None
-        self._began = self._next = self._next_pressing = 0.0
+        self._began: float | None = None  # once it has a thread
+        self._next = self._next_pressing = 0.0
 
     async def look(self, *, pressing: bool) -> Breach | None:
         """Begin a walk if one is due, and return what one that has ended found."""
         if self._walk is None:
             if time.monotonic() < (self._next_pressing if pressing else self._next):
                 return None
-            self._began = time.monotonic()
-            self._walk = asyncio.get_running_loop().run_in_executor(self._threads, self._measure)
+            self._began = None
+            self._walk = asyncio.get_running_loop().run_in_executor(self._threads, self._count)
         done, _ = await asyncio.wait({self._walk}, timeout=_WALK_AWAITED_S)
         now = time.monotonic()
-        took_s = now - self._began
+        took_s = 0.0 if self._began is None else now - self._began
         if not done:
             if took_s < _WALK_MAX_S:
                 return None
@@ -122,6 +124,10 @@ class _Walks:
         self._next_pressing = now + took_s / _WALK_SHARE_PRESSING
         walk, self._walk = self._walk, None
         return walk.result()
+
+    def _count(self) -> Breach | None:
+        self._began = time.monotonic()
+        return self._measure()
 
     def close(self) -> None:
         """Wait for none any more; it only reads."""
@@ -162,7 +168,7 @@ def _written(
             files=files.handed,
             entries_max=limits.files,
         )
-    meter.note_written(written.size, written.in_memory)
+    meter.note_written(written.size)
     if written.excess is not None:
         return Breach(BreachKind.OUTPUT, f"wrote {written.excess}")
     if written.size > limits.output_mb * _MIB:
@@ -173,7 +179,24 @@ def _written(
     return None if too_much is None else Breach(BreachKind.DISK, too_much)
 
 
-def _processes(files: RunFiles, limits: Limits, meter: UsageMeter) -> Breach | None:
+class _InFiles:
+    """Memory in files that have no name: of the last count, for telling whether a closer look is needed."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._next = 0.0
+
+    def look(self, init: int, *, now: bool = False) -> int:
+        """Count, if that is due or must be as of `now`."""
+        began = time.monotonic()
+        if now or began >= self._next:
+            self.bytes = measure_in_memory(tree_of(init))
+            ended = time.monotonic()
+            self._next = ended + max(_WRITTEN_EVERY_S, (ended - began) / _WALK_SHARE)
+        return self.bytes
+
+
+def _processes(files: RunFiles, limits: Limits, meter: UsageMeter, in_files: _InFiles) -> Breach | None:
     if files.cgroup is not None:
         # The kernel enforces memory.max and pids.max by itself; this says so in our words, and ends what goes on
         # trying: a job comes to the same end as under the watchdog.
@@ -193,10 +216,12 @@ def _processes(files: RunFiles, limits: Limits, meter: UsageMeter) -> Breach | N
         if sample is None or sample.processes > limits.processes or crowded():
             return _crowded(limits)
         meter.note(sample.cpu_s, sample.anonymous_bytes)
-        limit, in_files = limits.memory_mb * _MIB, meter.in_files_bytes
-        if sample.memory_bytes + in_files <= limit:
+        limit = limits.memory_mb * _MIB
+        if sample.memory_bytes + in_files.look(pid) <= limit:
             return None
-        exact = exact_memory(pid, crowded, limit_bytes=limit, in_files_bytes=in_files)
+        # Anew: what was in files a moment ago may have been let go of.
+        held = in_files.look(pid, now=True)
+        exact = exact_memory(pid, crowded, limit_bytes=limit, in_files_bytes=held)
         meter.note(None, exact)
         if exact <= limit:
             return None  # or cut short, because there are too many by now: the next look says so

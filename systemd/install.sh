@@ -237,7 +237,7 @@ keep_removed() {
 
 # games, or who a drop-in says (docs/operations.md, "Another user").
 find_user() {
-    user=$(cat "$units"/aitbc-miner.service.d/*.conf 2>/dev/null | sed -n 's/^User=//p' | tail -n 1)
+    user=$(cat "$units"/aitbc-miner.service.d/*.conf 2>/dev/null | sed -n 's/^[[:space:]]*User[[:space:]]*=[[:space:]]*//p' | tail -n 1)
     [ -n "$user" ] || user=games
 }
 

@@ -1,6 +1,7 @@
 """Checks of the disk: folders, their rights and space, the journal, the Python runner's files."""
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,8 +42,13 @@ def _shown_to_jobs(config: Config, lines: Lines) -> Iterator[Finding]:
     """Check what the operator lets jobs read beside the system."""
     key = "sandbox.extra_ro_binds"
     for path in config.sandbox.extra_ro_binds:
-        if not path.exists():
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
             yield problem(f"{path}: is not there, so no job can start", key, lines)
+            continue
+        except OSError as error:
+            yield warning(f"{path}: can't be looked at: {error.strerror}", key, lines)
             continue
         for name, own in (("journal", config.state_dir), ("jobs' folders", config.workspace.root)):
             if own.is_relative_to(path):
@@ -58,17 +64,24 @@ def _shown_to_jobs(config: Config, lines: Lines) -> Iterator[Finding]:
 
 def _socket_in(path: Path) -> Path | None:
     """Return a socket at or below the path, of those entries that are looked at."""
-    if path.is_socket():
+    if _is_socket(path):
         return path
     seen = 0
     for folder, _, files in os.walk(path):
         for name in files:
             seen += 1
-            if (found := Path(folder) / name).is_socket():
+            if _is_socket(found := Path(folder) / name):
                 return found
         if seen > _ENTRIES_MAX:
             break
     return None
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.lstat().st_mode)
+    except OSError:
+        return False  # out of reach, or gone
 
 
 def _makeable(folder: Path, key: str, lines: Lines) -> Finding:

@@ -221,10 +221,9 @@ class MachineSite:
     async def _over(self, job: Job, run: Watched, gone: ProcessGone) -> ProcessGone:
         gone = await self._egress.over(job, run.files, gone)
         if job.limit is not None and job.limit.code is ErrorCode.NORESOURCE:
-            with suppress(OSError):  # the sweep takes what can't be removed now
-                await self.workspace(
-                    job
-                ).give_back()  # its neighbours need the disk before it has been delivered
+            # Its neighbours need the disk before it has been delivered. The sweep takes what can't be removed now.
+            with suppress(OSError):
+                await self.workspace(job).give_back()
         await self._secrets.clean_log(job, self._processes.take_log(run))
         return replace(gone, detail=self._secrets.words(job, gone.detail)) if gone.detail else gone
 

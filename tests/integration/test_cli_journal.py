@@ -105,7 +105,7 @@ def test_replay_shows_the_newest_attempt_and_knows_the_others(tmp_path):
     text = replay(path, "j-1").stdout
     assert text.startswith("j-1/2 ")
     assert "other attempts: 1 (--attempt N shows them)" in text
-    assert "greater than or equal to 1" in replay(path, "j-1", "--attempt", "0", code=2).stderr
+    assert "not a whole number from 1 on" in replay(path, "j-1", "--attempt", "0", code=2).stderr
     assert replay(path, "j-1", "--attempt", "1").stdout.startswith("j-1/1 ")
     assert "it has 1, 2" in replay(path, "j-1/9", code=1).stderr
 

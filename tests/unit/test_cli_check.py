@@ -297,6 +297,24 @@ def test_a_folder_that_jobs_must_not_see_is_a_warning(node):
     assert len(said("")) == 2  # the journal too
 
 
+def test_what_is_out_of_reach_in_a_folder_for_jobs_ends_no_check(node, monkeypatch):
+    (node / "models").mkdir()
+    for name in ("fine", "closed"):
+        (node / "models" / name).touch()
+    lstat, seen = Path.lstat, []
+
+    def refusing(path):
+        seen.append(path.name)
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", refusing)
+    found = check(node, sandbox__extra_ro_binds=[str(node / "models")])
+    assert "closed" in seen
+    assert bad(found) == []
+
+
 def sandboxed(node, state_dir):
     found = check(node, sandbox={"backend": "bubblewrap"}, journal={"path": f"{state_dir}/journal.db"})
     about = [one for one in found if one.key == "sandbox.backend"]

@@ -109,6 +109,14 @@ def test_no_log_and_one_that_is_large_enough_are_left_alone(tmp_path):
     with closing(connect_writer_of(path)) as conn:
         conn.execute("BEGIN IMMEDIATE")
         keep_room(path)
+        assert (
+            log_of(path).stat().st_size == 0
+        )  # without its beginning it would be taken for one that nobody uses
+        conn.execute("CREATE TABLE t (x)")
+        conn.execute("COMMIT")
+        conn.execute("BEGIN IMMEDIATE")
+        keep_room(path)
+        assert log_of(path).stat().st_size == ROOM_BYTES
         before = log_of(path).stat()
         keep_room(path)
         assert log_of(path).stat().st_mtime_ns == before.st_mtime_ns

@@ -22,7 +22,7 @@ HEADERS = {
 }
 ANSWERS = (
     *(errno.EPERM, errno.ENOSYS, errno.EINVAL, errno.ENOMEM, errno.EOPNOTSUPP),
-    *(errno.EAFNOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EPROTONOSUPPORT),
+    *(errno.EAFNOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT),
 )
 CALLS = {name: numbers for calls in REFUSED.values() for name, numbers in calls.items()}
 
@@ -149,6 +149,13 @@ def test_of_ip_what_every_kernel_has_without_a_module(machine, socket, family, k
 
 
 @pytest.mark.parametrize(("machine", "socket"), [("x86_64", 41), ("aarch64", 198)])
+def test_a_family_that_the_kernel_lacks_is_not_asked_for(machine, socket):
+    """IPv6, turned off: each try would have it look for the module."""
+    for family, given_ in ((10, ERRNO | errno.EAFNOSUPPORT), (2, ALLOW), (16, ALLOW), (1, ALLOW)):
+        assert answer(machine, socket, [family, 2, 0], families=(1, 2, 16)) == given_
+
+
+@pytest.mark.parametrize(("machine", "socket"), [("x86_64", 41), ("aarch64", 198)])
 @given(protocol=st.one_of(st.integers(0, 40), st.integers(0, 2**32 - 1)))
 def test_of_netlink_addresses_and_devices_only(machine, socket, protocol):
     expected = ALLOW if protocol in (0, 15) else ERRNO | errno.EPROTONOSUPPORT
@@ -259,6 +266,9 @@ def test_no_socket_lingers_and_other_options_are_set(machine, setsockopt):
     fd, value, high = 3, 0x7FFF_0000, 1 << 32
     for level, option in ((1, 13), (1 | high, 13), (1, 13 | high)):
         assert answer(machine, setsockopt, [fd, level, option, value, 8]) == ERRNO | 0
+    for option in (14, 32, 38):  # signatures: hashes that are modules
+        assert answer(machine, setsockopt, [fd, 6, option, value, 8]) == ERRNO | errno.ENOPROTOOPT
+        assert answer(machine, setsockopt, [fd, 17, option, value, 8]) == ALLOW
     for level, option in ((1, 2), (1, 9), (6, 13), (0, 13), (6, 1)):
         assert answer(machine, setsockopt, [fd, level, option, value, 8]) == ALLOW
 

@@ -80,6 +80,56 @@ def test_memory_in_no_process_counts(runs, limits, body):
     assert usage.max_rss_mb > 80
 
 
+def test_a_name_that_reads_like_a_size_hides_nothing(runs, limits):
+    code = code_of('libc.prctl(15, b"x kB", 0, 0, 0)\n' + ANONYMOUS)
+    breach, _ = breach_of(runs, runs.python(code, limits=limits(memory_mb=80)))
+    assert breach is not None
+    assert breach.kind is BreachKind.MEMORY
+
+
+# Honest: less than the limit at any time, though more than that one after the other, or by another way of counting.
+HONEST = {
+    "first shared, then private": """
+import mmap
+m = mmap.mmap(-1, 60 << 20)
+m.write(bytes(60 << 20))
+time.sleep(1.5)
+m.close()
+held = bytearray(60 << 20)
+time.sleep(1.5)
+""",
+    "mapped three times": """
+import mmap
+fd = os.memfd_create("heap")
+os.ftruncate(fd, 50 << 20)
+views = [mmap.mmap(fd, 50 << 20) for _ in range(3)]
+for view in views:
+    view.seek(0)
+    view.write(b"x" * (50 << 20))
+time.sleep(1.5)
+""",
+    "shared by a family": """
+import mmap
+m = mmap.mmap(-1, 60 << 20)
+m.write(bytes(60 << 20))
+for _ in range(4):
+    if os.fork() == 0:
+        sum(m[at] for at in range(0, 60 << 20, 4096))
+        time.sleep(1.5)
+        os._exit(0)
+time.sleep(1.5)
+""",
+}
+
+
+@pytest.mark.parametrize("what", HONEST)
+def test_who_holds_less_than_the_limit_goes_on(runs, limits, what):
+    code = code_of(HONEST[what]).replace("time.sleep(60)", "print('done')")
+    spec = runs.python(code, limits=limits(memory_mb=100))
+    breach, _ = breach_of(runs, spec)
+    assert (breach, runs.log(spec)) == (None, "done\n")
+
+
 @pytest.mark.parametrize("body", [ANONYMOUS, SHARED], ids=["anonymous", "shared"])
 def test_memory_counts_of_a_process_whose_first_thread_has_ended(runs, limits, body):
     spec = runs.python(code_of(body, FIRST_THREAD_ENDS), limits=limits(memory_mb=80))
@@ -121,8 +171,9 @@ def test_a_folder_counts_with_the_names_that_it_once_had(tmp_path):
     for path in folder.iterdir():
         path.unlink()
     blocks = folder.stat().st_blocks * 512
-    found = measure_written((tmp_path,))
-    assert (found.size, found.allocated) == (blocks, blocks)
+    for top, size in ((folder, blocks), (tmp_path, blocks + tmp_path.stat().st_blocks * 512)):
+        found = measure_written((top,))
+        assert (found.size, found.allocated) == (size, size)
 
 
 def test_what_a_fork_shares_counts_once_and_no_further_than_it_must(runs, limits, monkeypatch):
