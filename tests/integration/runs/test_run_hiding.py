@@ -90,28 +90,24 @@ def test_a_name_that_reads_like_a_size_hides_nothing(runs, limits):
 # Honest: less than the limit at any time, though more than that one after the other, or by another way of counting.
 HONEST = {
     "first shared, then private": """
-import mmap
 m = mmap.mmap(-1, 60 << 20)
-m.write(bytes(60 << 20))
+fill(m)
 time.sleep(1.5)
 m.close()
 held = bytearray(60 << 20)
 time.sleep(1.5)
 """,
     "mapped three times": """
-import mmap
 fd = os.memfd_create("heap")
 os.ftruncate(fd, 50 << 20)
 views = [mmap.mmap(fd, 50 << 20) for _ in range(3)]
 for view in views:
-    view.seek(0)
-    view.write(b"x" * (50 << 20))
+    fill(view)
 time.sleep(1.5)
 """,
     "shared by a family": """
-import mmap
 m = mmap.mmap(-1, 60 << 20)
-m.write(bytes(60 << 20))
+fill(m)
 for _ in range(4):
     if os.fork() == 0:
         sum(m[at] for at in range(0, 60 << 20, 4096))
@@ -120,11 +116,17 @@ for _ in range(4):
 time.sleep(1.5)
 """,
 }
+FILL = """
+import mmap
+def fill(view):
+    for at in range(0, len(view), 1 << 20):
+        view[at:at + (1 << 20)] = bytes(1 << 20)
+"""
 
 
 @pytest.mark.parametrize("what", HONEST)
 def test_who_holds_less_than_the_limit_goes_on(runs, limits, what):
-    code = code_of(HONEST[what]).replace("time.sleep(60)", "print('done')")
+    code = code_of(FILL + HONEST[what]).replace("time.sleep(60)", "print('done')")
     spec = runs.python(code, limits=limits(memory_mb=100))
     breach, _ = breach_of(runs, spec)
     assert (breach, runs.log(spec)) == (None, "done\n")
