@@ -7,7 +7,7 @@ a pidfd first and checked after that, so that a reused number cannot slip in bet
 import os
 import select
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ __all__ = [
     "read_proc",
     "send",
     "signal_command",
+    "stat_of",
 ]
 
 _PROC = Path("/proc")
@@ -136,33 +137,38 @@ def read_proc(path: str) -> bytes:
         os.close(fd)
 
 
-def member_of(pid: int) -> int:
+def member_of(pid: int, stat: Sequence[bytes] | None = None) -> int:
     """Return the id by which /proc tells of a process: its own, or that of a thread if the first one has ended.
 
     A process whose first thread has ended goes on, and /proc shows it as one that has nothing (pthread_exit(3)).
+    `stat` is what `stat_of` has said of it, where that is known already.
 
     Raises:
         OSError: as `read_proc`.
 
     """
-    state, threads = _state(f"/proc/{pid}/stat")
-    if state not in _ENDED or threads == 1:
+    known = stat_of(f"/proc/{pid}") if stat is None else stat
+    if known[0] not in _ENDED or known[17] == b"1":  # num_threads
         return pid
     for name in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names, not paths
         try:
-            if _state(f"/proc/{pid}/task/{name}/stat")[0] not in _ENDED:
+            if stat_of(f"/proc/{pid}/task/{name}")[0] not in _ENDED:
                 return int(name)
         except _GONE:
             continue
     return pid
 
 
-def _state(path: str) -> tuple[bytes, int]:
-    """Return the state of a task and how many threads its process has."""
-    stat = read_proc(path)
-    # The name, in parentheses, may hold anything: count from its end (proc(5)).
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    return fields[0], int(fields[17])
+def stat_of(folder: str) -> list[bytes]:
+    """Return the fields of `stat` in a task's folder of /proc, from the state on, which is the third (proc(5)).
+
+    Raises:
+        OSError: as `read_proc`.
+
+    """
+    stat = read_proc(f"{folder}/stat")
+    # The name, in parentheses, may hold anything: count from its end.
+    return stat[stat.rindex(b")") + 2 :].split()
 
 
 def children_of(pid: int) -> list[int]:
@@ -189,8 +195,6 @@ def _children_by_scan(pid: int) -> Iterator[int]:
 def parent_of(pid: int) -> int | None:
     """Return the parent's process id; None if the process is gone."""
     try:
-        text = (_PROC / str(pid) / "stat").read_bytes()
+        return int(stat_of(f"/proc/{pid}")[1])
     except _GONE:
         return None
-    # The name, in parentheses, may hold anything: count from its end (proc(5)).
-    return int(text[text.rindex(b")") + 2 :].split()[1])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.process import children_of, member_of, read_proc
+from runners.process import children_of, member_of, read_proc, stat_of
 
 __all__ = ["TreeSample", "count_processes", "exact_memory", "sample_tree", "tree_of"]
 
@@ -69,16 +69,14 @@ def sample_tree(init: int, crowded: Callable[[], bool] = lambda: False) -> TreeS
     processes = resident = anonymous = ticks = 0
     for pid in tree_of(init, crowded):
         try:
-            pages = read_proc(f"/proc/{member_of(pid)}/statm").split()
-            stat = read_proc(f"/proc/{pid}/stat")
+            stat = stat_of(f"/proc/{pid}")
+            pages = read_proc(f"/proc/{member_of(pid, stat)}/statm").split()
         except _GONE:
             continue
-        # num_threads, and below: counted from the end of the name, which may hold anything
-        fields = stat[stat.rindex(b")") + 2 :].split()
-        processes += int(fields[17])
+        processes += int(stat[17])  # num_threads
         resident += int(pages[1]) * _PAGE
         anonymous += _anonymous(pages)
-        ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
+        ticks += sum(map(int, stat[11:15]))  # utime, stime, cutime, cstime
     held = _memory_folders(init)
     return TreeSample(processes, resident + held, anonymous + held, ticks / _TICKS)
 
