@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from runners import watch
+from runners.measure import Written
 from runners.meter import UsageMeter
 from runners.process import init_pidfd
 from runners.stop import stop
@@ -238,9 +239,18 @@ def test_processor_time_of_ended_children_is_counted(runs):
 @pytest.fixture
 def counting_never_ends(monkeypatch):
     """Have nothing that a run writes be counted before the watching is over."""
-    over = threading.Event()
-    monkeypatch.setattr(watch, "measure_written", lambda *_, **__: over.wait())
-    monkeypatch.setattr(watch._Walks, "close", lambda _: over.set())
+    over, close = threading.Event(), watch._Walks.close
+
+    def never(*_args, **_named):
+        over.wait()
+        return Written(0, 0, 0)
+
+    def closed(walks):
+        close(walks)
+        over.set()
+
+    monkeypatch.setattr(watch, "measure_written", never)
+    monkeypatch.setattr(watch._Walks, "close", closed)
 
 
 @pytest.mark.parametrize(
